@@ -1,0 +1,212 @@
+"""Every public table of a scan, declared once."""
+
+from __future__ import annotations
+
+from viamachinae.schema.core import Column, TableSchema
+
+__all__ = [
+    "FRAGMENTS",
+    "MEMBERS",
+    "PATCHES",
+    "REGIONS",
+    "ROIS",
+    "SCORES",
+    "STARS",
+    "STREAMS",
+    "TABLES",
+    "TRACKS",
+]
+
+_PATCH = Column("patch", "string", "", "name of the patch")
+_COORDINATE = Column("coordinate", "string", "", "scan coordinate: pm_phi_coslambda or pm_lambda")
+_REGION = Column("region", "int32", "", "signal region k: its low edge is k times the stride")
+_SLICE = Column("slice", "int32", "", "slice k of the orthogonal proper motion; -1: whole region")
+
+PATCHES = TableSchema(
+    "patches",
+    "the fields of the search",
+    (
+        _PATCH,
+        Column("ra", "float64", "deg", "right ascension of the centre (ICRS)"),
+        Column("dec", "float64", "deg", "declination of the centre (ICRS)"),
+        Column("l", "float64", "deg", "Galactic longitude of the centre"),
+        Column("b", "float64", "deg", "Galactic latitude of the centre"),
+        Column("radius", "float64", "deg", "radius of the patch"),
+        Column("healpix", "int64", "", "HEALPix pixel (RING, Galactic) of the tiling; -1: given centre"),
+    ),
+)
+
+STARS = TableSchema(
+    "stars",
+    "the stars of one patch after the selection cuts, in the patch frame; the row number is the star's key in scores",
+    (
+        Column("source_id", "int64", "", "Gaia source identifier"),
+        Column("ra", "float64", "deg", "right ascension (ICRS)"),
+        Column("dec", "float64", "deg", "declination (ICRS)"),
+        Column("pmra", "float32", "mas / yr", "proper motion in right ascension, times cos(dec)"),
+        Column("pmdec", "float32", "mas / yr", "proper motion in declination"),
+        Column("parallax", "float32", "mas", "parallax"),
+        Column("phot_g_mean_mag", "float32", "mag", "G magnitude"),
+        Column("bp_rp", "float32", "mag", "colour BP-RP"),
+        Column("pmra_error", "float32", "mas / yr", "standard error of pmra", optional=True),
+        Column("pmdec_error", "float32", "mas / yr", "standard error of pmdec", optional=True),
+        Column("parallax_error", "float32", "mas", "standard error of parallax", optional=True),
+        Column("phi", "float64", "deg", "longitude in the patch frame, -180 to 180"),
+        Column("lambda", "float64", "deg", "latitude in the patch frame"),
+        Column("pm_phi_coslambda", "float32", "mas / yr", "proper motion in phi, times cos(lambda)"),
+        Column("pm_lambda", "float32", "mas / yr", "proper motion in lambda"),
+        Column("fiducial", "bool", "", "passes the fiducial cuts, so it is ranked"),
+    ),
+)
+
+SCORES = TableSchema(
+    "scores",
+    "log R of every fiducial star of the signal regions of one task",
+    (
+        Column("row", "int32", "", "row of the star in the patch's stars table"),
+        _REGION,
+        _SLICE,
+        Column("log_r", "float32", "", "natural log of p_SR(x|m) / p_SB(x|m)"),
+        Column("membership", "float32", "", "membership probability of the scorer", optional=True),
+    ),
+)
+
+REGIONS = TableSchema(
+    "regions",
+    "one row a signal region: what was trained and how it went",
+    (
+        _PATCH,
+        _COORDINATE,
+        _REGION,
+        Column("low", "float64", "mas / yr", "low edge in the scan coordinate"),
+        Column("high", "float64", "mas / yr", "high edge in the scan coordinate"),
+        Column("n_sr", "int64", "", "stars of the signal region"),
+        Column("n_sb", "int64", "", "stars of the sideband"),
+        Column("n_fiducial", "int64", "", "fiducial stars of the signal region"),
+        Column(
+            "ll_sr",
+            "float64",
+            "",
+            "held-out mean log-likelihood of the signal-region model on its stars (nat)",
+        ),
+        Column("ll_sb", "float64", "", "mean log-likelihood of the sideband model on the same stars (nat)"),
+        Column(
+            "statistic", "float64", "", "summed held-out log-likelihood ratio over the fiducial stars (nat)"
+        ),
+        Column("epochs_sr", "float64", "", "epochs of the signal-region models, mean over folds"),
+        Column("epochs_sb", "float64", "", "epochs of the sideband model"),
+    ),
+)
+
+ROIS = TableSchema(
+    "rois",
+    "every region of interest of a patch with its most significant line",
+    (
+        _PATCH,
+        _COORDINATE,
+        _REGION,
+        _SLICE,
+        Column("low", "float64", "mas / yr", "low edge of the region in the scan coordinate"),
+        Column("high", "float64", "mas / yr", "high edge of the region in the scan coordinate"),
+        Column("slice_low", "float64", "mas / yr", "low edge of the slice in the orthogonal coordinate"),
+        Column("slice_high", "float64", "mas / yr", "high edge of the slice in the orthogonal coordinate"),
+        Column("n_stars", "int32", "", "fiducial stars of the region of interest"),
+        Column("n_top", "int32", "", "best stars that were searched for a line"),
+        Column(
+            "theta", "float64", "deg", "angle of the line's normal in the tangent plane, from +phi to +lambda"
+        ),
+        Column("r", "float64", "deg", "signed distance of the line from the patch centre, along the normal"),
+        Column("n_line", "int32", "", "best stars on the line"),
+        Column("expected", "float64", "", "best stars expected on the line from its surroundings"),
+        Column("log10_p", "float64", "", "log10 of the tail probability of n_line, before look-elsewhere"),
+        Column("significance", "float64", "", "the same in Gaussian sigma"),
+        Column("top_rows", "list<int32>", "", "rows of the best stars in the stars table, best first"),
+        Column("on_line", "list<bool>", "", "which of top_rows lie on the line"),
+    ),
+)
+
+_POLE = (
+    Column("pole_ra", "float64", "deg", "right ascension of the pole of the great circle (ICRS)"),
+    Column("pole_dec", "float64", "deg", "declination of the pole of the great circle (ICRS)"),
+)
+
+FRAGMENTS = TableSchema(
+    "fragments",
+    "lines of one patch on which independent trainings agree",
+    (
+        Column("fragment", "string", "", "patch name and running number, best first"),
+        _PATCH,
+        *_POLE,
+        Column("ra", "float64", "deg", "middle of the line stars, on the great circle (ICRS)"),
+        Column("dec", "float64", "deg", "middle of the line stars, on the great circle (ICRS)"),
+        Column("significance", "float64", "", "significance of the line (Gaussian sigma)"),
+        Column("n_rois", "int32", "", "regions of interest that agree"),
+        Column("n_trainings", "int32", "", "independent trainings among them"),
+        Column("n_stars", "int32", "", "different stars on the line"),
+        Column("pmra", "float64", "mas / yr", "median proper motion of the line stars in right ascension"),
+        Column("pmdec", "float64", "mas / yr", "median proper motion of the line stars in declination"),
+        Column("roi_rows", "list<int32>", "", "rows of the regions of interest in the patch's rois table"),
+        Column("star_rows", "list<int32>", "", "rows of the line stars in the patch's stars table"),
+        Column("source_ids", "list<int64>", "", "source_id of the line stars, same order"),
+    ),
+)
+
+STREAMS = TableSchema(
+    "streams",
+    "stream candidates, best first",
+    (
+        Column("stream_id", "string", "", "identifier from position and proper motion"),
+        Column("significance", "float64", "", "Gaussian sigma before look-elsewhere, patches in quadrature"),
+        Column("p_value", "float64", "", "chance of a false candidate this significant (after calibration)"),
+        Column("n_members", "int32", "", "stars of membership above 0.5"),
+        Column("n_expected", "float64", "", "sum of memberships"),
+        Column("n_patches", "int32", "", "patches that the candidate spans"),
+        Column("n_trainings", "int32", "", "independent trainings that saw it"),
+        Column("ra", "float64", "deg", "middle of the candidate, on its track (ICRS)"),
+        Column("dec", "float64", "deg", "middle of the candidate, on its track (ICRS)"),
+        *_POLE,
+        Column("length", "float64", "deg", "length of the track that holds its line stars"),
+        Column("width", "float64", "deg", "Gaussian sigma of the members across the track"),
+        Column("pmra", "float64", "mas / yr", "proper motion in right ascension at the middle of the track"),
+        Column("pmdec", "float64", "mas / yr", "proper motion in declination at the middle of the track"),
+        Column("fragments", "string", "", "fragments joined, separated by spaces"),
+    ),
+)
+
+MEMBERS = TableSchema(
+    "members",
+    "every fiducial star that the track of a candidate could hold, with its membership; a star once a candidate",
+    (
+        Column("stream_id", "string", "", "candidate"),
+        Column("source_id", "int64", "", "Gaia source identifier"),
+        Column("ra", "float64", "deg", "right ascension (ICRS)"),
+        Column("dec", "float64", "deg", "declination (ICRS)"),
+        Column("pmra", "float32", "mas / yr", "proper motion in right ascension, times cos(dec)"),
+        Column("pmdec", "float32", "mas / yr", "proper motion in declination"),
+        Column("phot_g_mean_mag", "float32", "mag", "G magnitude"),
+        Column("bp_rp", "float32", "mag", "colour BP-RP"),
+        Column("phi1", "float64", "deg", "position along the candidate's great circle"),
+        Column("phi2", "float64", "deg", "distance from the candidate's great circle"),
+        Column(
+            "log_r", "float32", "", "largest log R over the regions that scored the star; null: never scored"
+        ),
+        Column("on_line", "bool", "", "was on the line of a region of interest of the candidate"),
+        Column("membership", "float32", "", "probability to belong to the candidate, 0 to 1"),
+    ),
+)
+
+TRACKS = TableSchema(
+    "tracks",
+    "tracks of the candidates, sampled along phi1",
+    (
+        Column("stream_id", "string", "", "candidate"),
+        Column("phi1", "float64", "deg", "position along the candidate's great circle"),
+        Column("phi2", "float64", "deg", "distance of the track from the great circle"),
+        Column("ra", "float64", "deg", "right ascension of the track (ICRS)"),
+        Column("dec", "float64", "deg", "declination of the track (ICRS)"),
+        Column("pmra", "float64", "mas / yr", "proper motion of the track in right ascension"),
+        Column("pmdec", "float64", "mas / yr", "proper motion of the track in declination"),
+    ),
+)
+
+TABLES = (PATCHES, STARS, SCORES, REGIONS, ROIS, FRAGMENTS, STREAMS, MEMBERS, TRACKS)
