@@ -83,7 +83,7 @@ class TableSchema:
 
     def empty(self) -> pd.DataFrame:
         """Return the table with zero rows, every required column typed."""
-        required = {c.name: [] for c in self.columns if not c.optional}
+        required: dict[str, list[object]] = {c.name: [] for c in self.columns if not c.optional}
         return self.conform(pd.DataFrame(required))
 
     def conform(self, frame: pd.DataFrame) -> pd.DataFrame:

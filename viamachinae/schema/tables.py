@@ -38,7 +38,7 @@ PATCHES = TableSchema(
 
 STARS = TableSchema(
     "stars",
-    "the stars of one patch after the selection cuts, in the patch frame; the row number is the star's key in scores",
+    "the stars of one patch after the selection cuts, in the patch frame; scores refer to their row",
     (
         Column("source_id", "int64", "", "Gaia source identifier"),
         Column("ra", "float64", "deg", "right ascension (ICRS)"),
@@ -175,7 +175,7 @@ STREAMS = TableSchema(
 
 MEMBERS = TableSchema(
     "members",
-    "every fiducial star that the track of a candidate could hold, with its membership; a star once a candidate",
+    "every fiducial star that a track could hold, with its membership; a star once a candidate",
     (
         Column("stream_id", "string", "", "candidate"),
         Column("source_id", "int64", "", "Gaia source identifier"),
