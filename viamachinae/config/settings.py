@@ -221,6 +221,17 @@ class DensitySettings(_Section):
     name: Literal["maf"] = Field("maf", description="density family: masked autoregressive flow")
     blocks: Annotated[int, Field(ge=1)] = Field(5, description="autoregressive blocks")
     hidden: Annotated[int, Field(ge=1)] = Field(64, description="hidden units of a block")
+    batch_norm: bool = Field(
+        False,
+        description="batch normalisation between blocks; published: true, but slower and no better here",
+    )
+    preprocessing: Literal["physical", "logit"] = Field(
+        "physical",
+        description=(
+            '"physical": cap to a normal, asinh(pm / 5), log(limit - G); '
+            '"logit": min-max and logit of every feature, as published'
+        ),
+    )
     batch_size: Annotated[int, Field(ge=2)] = Field(1024, description="stars of a mini-batch")
     learning_rate: Positive = Field(
         4e-3, description="peak learning rate of Adam, after a warm-up and before a cosine decay"

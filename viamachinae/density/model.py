@@ -1,0 +1,168 @@
+"""A fitted conditional density: what every scorer sees of a model, whatever its family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from viamachinae.config.settings import DensitySettings
+from viamachinae.density.maf import MaskedAutoregressiveFlow
+from viamachinae.density.preprocess import Kind, Preprocessor
+from viamachinae.density.train import State, train
+from viamachinae.errors import DataError
+
+__all__ = ["FAMILIES", "ConditionalDensity"]
+
+Array = NDArray[np.float64]
+
+#: Density families by name: what builds the module for d features.
+FAMILIES: dict[str, Callable[[int, DensitySettings], nn.Module]] = {
+    "maf": lambda d, s: MaskedAutoregressiveFlow(d, s.blocks, s.hidden, batch_norm=s.batch_norm),
+}
+
+_BATCH = 65_536
+
+
+@dataclass(frozen=True)
+class ConditionalDensity:
+    """A density p(x | m) of features ``x`` given the scan coordinate ``m``.
+
+    The density is the mean over the best training epochs (Nachman & Shih 2020),
+    normalised in the units of the features.
+
+    Parameters
+    ----------
+    settings : DensitySettings
+        Family and architecture.
+    preprocessor, condition : Preprocessor
+        Transforms of the features and of the scan coordinate.
+    states : tuple of dict
+        Parameters of the epochs that are averaged.
+    held_out : ndarray
+        Held-out mean log-likelihood after each epoch, preprocessed space (nat).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(1)
+    >>> m = rng.normal(size=4000)
+    >>> x = rng.normal(size=(4000, 2)) + m[:, None]
+    >>> settings = DensitySettings(blocks=2, hidden=8, max_epochs=3)
+    >>> density = ConditionalDensity.fit(x, m, ("linear", "linear"), settings, rng)
+    >>> density.log_prob(x[:5], m[:5]).shape
+    (5,)
+    """
+
+    settings: DensitySettings
+    preprocessor: Preprocessor
+    condition: Preprocessor
+    states: tuple[State, ...]
+    held_out: Array
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        m: ArrayLike,
+        kinds: Sequence[Kind],
+        settings: DensitySettings,
+        rng: np.random.Generator,
+        radius: float = 0.0,
+    ) -> Self:
+        """Train on stars with features ``x``, shape (n, d), and condition ``m``, shape (n,).
+
+        ``radius`` (deg) is that of the patch, for features of kind ``"disc"``.
+
+        Raises
+        ------
+        DataError
+            Features are not finite or do not vary.
+        TaskError
+            The training diverged.
+        """
+        scan = np.asarray(m, dtype=np.float64)[:, None]
+        preprocessor = Preprocessor.fit(x, kinds, radius)
+        condition = Preprocessor.fit(scan, ("asinh",))
+        z, _ = preprocessor.forward(x)
+        c, _ = condition.forward(scan)
+        # The weights start from torch's global generator: fork it, so that nothing outside is touched.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))
+            model = FAMILIES[settings.name](len(kinds), settings)
+            training = train(model, z, c[:, 0], settings, rng)
+        return cls(settings, preprocessor, condition, training.states, training.held_out)
+
+    def log_prob(self, x: ArrayLike, m: ArrayLike) -> Array:
+        """Return log p(x | m), shape (n,), per unit volume of the features."""
+        z, log_jacobian = self.preprocessor.forward(x)
+        c, _ = self.condition.forward(np.asarray(m, dtype=np.float64)[:, None])
+        return self._mean_log_prob(z.astype(np.float32), c.astype(np.float32)) + log_jacobian
+
+    @torch.no_grad()
+    def _mean_log_prob(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Array:
+        model = FAMILIES[self.settings.name](z.shape[1], self.settings)
+        model.eval()
+        features, condition = torch.from_numpy(z), torch.from_numpy(c)
+        rows = []
+        for state in self.states:
+            model.load_state_dict(state)
+            parts = [
+                model.log_prob(features[i : i + _BATCH], condition[i : i + _BATCH]).double()
+                for i in range(0, len(z), _BATCH)
+            ]
+            rows.append(torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64))
+        stacked = torch.stack(rows)
+        mean: Array = (torch.logsumexp(stacked, 0) - np.log(len(rows))).numpy()
+        return mean
+
+    def save(self, path: Path) -> None:
+        """Write plain arrays and JSON (``.npz``): nothing in the file is ever executed."""
+        header = {
+            "format": 1,
+            "settings": self.settings.model_dump(mode="json"),
+            "preprocessor": self.preprocessor.state(),
+            "condition": self.condition.state(),
+            "n_states": len(self.states),
+        }
+        arrays = {
+            f"{i}/{name}": value.numpy() for i, state in enumerate(self.states) for name, value in state.items()
+        }
+        with path.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), held_out=self.held_out, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is missing, torn, or not such a checkpoint.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+                states: list[State] = [{} for _ in range(header["n_states"])]
+                for key in file.files:
+                    index, slash, name = key.partition("/")
+                    if slash:
+                        states[int(index)][name] = torch.from_numpy(file[key])
+                held_out = file["held_out"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            msg = f"{path}: not a readable checkpoint ({error}); train again with keep_models = true"
+            raise DataError(msg) from error
+        return cls(
+            DensitySettings(**header["settings"]),
+            Preprocessor.from_state(header["preprocessor"]),
+            Preprocessor.from_state(header["condition"]),
+            tuple(states),
+            held_out,
+        )
