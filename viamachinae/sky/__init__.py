@@ -1,0 +1,1 @@
+"""The sky: patches and their frames, great circles, masks and areas."""

@@ -1,0 +1,1 @@
+"""Where the stars come from, and which of them are searched."""
