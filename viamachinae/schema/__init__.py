@@ -2,6 +2,7 @@
 
 from viamachinae.schema.core import Column, TableSchema
 from viamachinae.schema.tables import (
+    CALIBRATION,
     FRAGMENTS,
     MEMBERS,
     PATCHES,
@@ -15,6 +16,7 @@ from viamachinae.schema.tables import (
 )
 
 __all__ = [
+    "CALIBRATION",
     "FRAGMENTS",
     "MEMBERS",
     "PATCHES",

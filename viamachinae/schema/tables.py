@@ -5,6 +5,7 @@ from __future__ import annotations
 from viamachinae.schema.core import Column, TableSchema
 
 __all__ = [
+    "CALIBRATION",
     "FRAGMENTS",
     "MEMBERS",
     "PATCHES",
@@ -209,4 +210,33 @@ TRACKS = TableSchema(
     ),
 )
 
-TABLES = (PATCHES, STARS, SCORES, REGIONS, ROIS, FRAGMENTS, STREAMS, MEMBERS, TRACKS)
+CALIBRATION = TableSchema(
+    "calibration",
+    "each candidate against a scan of a streamless sky",
+    (
+        Column("stream_id", "string", "", "candidate"),
+        Column("significance", "float64", "", "its significance (Gaussian sigma before look-elsewhere)"),
+        Column("n_data", "int64", "", "candidates of the scan at least this significant, itself included"),
+        Column("n_null", "int64", "", "candidates of the null scan at least this significant"),
+        Column(
+            "expected", "float64", "", "false candidates this significant expected: n_null scaled by area"
+        ),
+        Column("expected_low", "float64", "", "lower limit of expected (central 95 %, exact Poisson)"),
+        Column("expected_high", "float64", "", "upper limit of expected (central 95 %, exact Poisson)"),
+        Column("expected_upper", "float64", "", "one-sided upper limit of expected (95 %, exact Poisson)"),
+        Column(
+            "p_value",
+            "float64",
+            "",
+            "chance that a streamless sky of this area gives a candidate this significant",
+        ),
+        Column(
+            "q_value",
+            "float64",
+            "",
+            "smallest expected share of false ones in a list that holds the candidate",
+        ),
+    ),
+)
+
+TABLES = (PATCHES, STARS, SCORES, REGIONS, ROIS, FRAGMENTS, STREAMS, MEMBERS, TRACKS, CALIBRATION)

@@ -1,0 +1,107 @@
+"""May a null scan calibrate a scan? Only when both form candidates in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from viamachinae.config import Settings
+from viamachinae.errors import ConfigError
+
+__all__ = ["IGNORED", "check_comparable", "differences"]
+
+#: Settings that may differ between a scan and its null scan, with the reason.
+#: Everything that is not named here is compared, so a new setting is compared by default.
+IGNORED: Mapping[str, str] = {
+    "scan": "a name, a seed and what is kept do not shape candidates",
+    "stars": "another sky is the point of a null scan",
+    "patches.centres": "another part of the sky; the rates are scaled by area",
+    "patches.nside": "another tiling; the rates are scaled by area",
+    "patches.b_min": "another part of the sky; the rates are scaled by area",
+    "patches.exclude": "another part of the sky; the rates are scaled by area",
+    "fiducial.masks": "known objects of the real sky; the masked area is taken off",
+    "regions.group_size": "shares out work, never changes a result",
+    "mock.streams": "a null sky has none",
+    "runner": "shares out work, never changes a result",
+}
+
+
+def check_comparable(settings: Settings, null_settings: Settings) -> None:
+    """Refuse a null scan that does not calibrate a scan.
+
+    Parameters
+    ----------
+    settings, null_settings : Settings
+        Settings of the scan and of its null scan.
+
+    Raises
+    ------
+    ConfigError
+        A setting that shapes candidates differs (every one is named with both
+        values), the null scan has injected streams, or it reads the very
+        tables of the scan.
+    """
+    if null_settings.stars.source == "mock" and null_settings.mock.streams:
+        names = [stream.name for stream in null_settings.mock.streams]
+        msg = f"the null scan has injected streams {names}; make it with mock.streams empty"
+        raise ConfigError(msg)
+    if settings.stars.source == "files" == null_settings.stars.source:
+        shared = sorted({str(p) for p in settings.stars.paths} & {str(p) for p in null_settings.stars.paths})
+        if shared:
+            msg = (
+                f"scan and null scan both read {shared}; a null scan needs a sky without streams, "
+                "such as a Galaxia mock of the same field, in stars.paths"
+            )
+            raise ConfigError(msg)
+    found = differences(settings, null_settings)
+    if found:
+        lines = [f"  {key}: {a!r} in the scan, {b!r} in the null scan" for key, (a, b) in found.items()]
+        msg = (
+            "the null scan cannot calibrate this scan: settings that shape candidates differ:\n"
+            + "\n".join(lines)
+            + "\nrun the null scan again with the scan's values; only these may differ: "
+            + ", ".join(IGNORED)
+        )
+        raise ConfigError(msg)
+
+
+def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[object, object]]:
+    """Return the settings that shape candidates and differ, with both values.
+
+    Parameters
+    ----------
+    settings, null_settings : Settings
+        Settings of the scan and of its null scan.
+
+    Returns
+    -------
+    dict
+        ``section.key`` to (value in the scan, value in the null scan), in the
+        order of the settings tree.
+
+    Notes
+    -----
+    Two settings are ignored under a condition. The mock sky's count only when
+    both scans are made of it. A RUWE cut may be absent from the null scan,
+    since mock catalogues have no RUWE: it removes bad astrometry, of which a
+    mock sky has none.
+    """
+    ours, theirs = _flat(settings), _flat(null_settings)
+    both_mock = settings.stars.source == null_settings.stars.source == "mock"
+    found: dict[str, tuple[object, object]] = {}
+    for key, value in ours.items():
+        section = key.split(".")[0]
+        if key in IGNORED or section in IGNORED or (section == "mock" and not both_mock):
+            continue
+        if key == "selection.ruwe_max" and theirs[key] is None:
+            continue
+        if value != theirs[key]:
+            found[key] = (value, theirs[key])
+    return found
+
+
+def _flat(settings: Settings) -> dict[str, object]:
+    return {
+        f"{section}.{key}": value
+        for section, keys in settings.model_dump().items()
+        for key, value in keys.items()
+    }
