@@ -192,6 +192,13 @@ class RoiSettings(_Section):
     n_top: Annotated[int, Field(ge=10)] = Field(
         100, description="stars of highest log R kept in each region of interest"
     )
+    min_stars: Annotated[int, Field(ge=10)] = Field(
+        200,
+        description=(
+            "fewest fiducial stars of a slice that is searched, and never less than n_top: "
+            "the best of too few are only a map of all"
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -261,6 +268,13 @@ class LineSettings(_Section):
     rim: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.8,
         description="lines further from the centre than this fraction of the radius only graze the rim",
+    )
+    stretch: Positive = Field(
+        2.0,
+        description=(
+            "length (deg) of the stretches of a line whose counts are compared: the two fullest count "
+            "as no more than the third, so that a clump of stars makes no line"
+        ),
     )
 
 

@@ -1,0 +1,1 @@
+"""From scored stars to stream candidates: regions, lines, fragments, candidates, members, tracks."""
