@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ from torch import nn
 
 from viamachinae.config.settings import DensitySettings
 from viamachinae.density.maf import MaskedAutoregressiveFlow
-from viamachinae.density.preprocess import Kind, Preprocessor
+from viamachinae.density.preprocess import Preprocessor
 from viamachinae.density.train import State, train
 from viamachinae.errors import DataError
 
@@ -55,8 +55,9 @@ class ConditionalDensity:
     >>> rng = np.random.default_rng(1)
     >>> m = rng.normal(size=4000)
     >>> x = rng.normal(size=(4000, 2)) + m[:, None]
+    >>> ranges = Preprocessor.fit(x, ("linear", "linear"))
     >>> settings = DensitySettings(blocks=2, hidden=8, max_epochs=3)
-    >>> density = ConditionalDensity.fit(x, m, ("linear", "linear"), settings, rng)
+    >>> density = ConditionalDensity.fit(x, m, ranges, settings, rng)
     >>> density.log_prob(x[:5], m[:5]).shape
     (5,)
     """
@@ -72,14 +73,15 @@ class ConditionalDensity:
         cls,
         x: ArrayLike,
         m: ArrayLike,
-        kinds: Sequence[Kind],
+        preprocessor: Preprocessor,
         settings: DensitySettings,
         rng: np.random.Generator,
-        radius: float = 0.0,
     ) -> Self:
         """Train on stars with features ``x``, shape (n, d), and condition ``m``, shape (n,).
 
-        ``radius`` (deg) is that of the patch, for features of kind ``"disc"``.
+        ``preprocessor`` gives the kinds and ranges of the features, so that
+        densities that will be compared share their support; it is
+        standardised anew on ``x``.
 
         Raises
         ------
@@ -89,14 +91,14 @@ class ConditionalDensity:
             The training diverged.
         """
         scan = np.asarray(m, dtype=np.float64)[:, None]
-        preprocessor = Preprocessor.fit(x, kinds, radius)
+        preprocessor = preprocessor.standardised(x)
         condition = Preprocessor.fit(scan, ("asinh",))
         z, _ = preprocessor.forward(x)
         c, _ = condition.forward(scan)
         # The weights start from torch's global generator: fork it, so that nothing outside is touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
-            model = FAMILIES[settings.name](len(kinds), settings)
+            model = FAMILIES[settings.name](z.shape[1], settings)
             training = train(model, z, c[:, 0], settings, rng)
         return cls(settings, preprocessor, condition, training.states, training.held_out)
 

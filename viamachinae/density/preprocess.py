@@ -7,7 +7,7 @@ units of the features: ``log p(x) = log p(z(x)) + log |dz/dx|``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -74,9 +74,15 @@ class Preprocessor:
             msg = f"a feature does not vary over the {len(data)} stars: nothing can be learned from it"
             raise DataError(msg)
         d = len(kinds)
-        raw = cls(tuple(kinds), radius, data.min(0), data.max(0), np.zeros(d), np.ones(d))
-        z, _ = raw.forward(data)
-        return cls(raw.kinds, radius, raw.low, raw.high, z.mean(0), z.std(0))
+        return cls(
+            tuple(kinds), radius, data.min(0), data.max(0), np.zeros(d), np.ones(d)
+        ).standardised(data)
+
+    def standardised(self, x: ArrayLike) -> Self:
+        """Return the transform with the same ranges, standardised on the stars ``x``."""
+        d = len(self.kinds)
+        z, _ = replace(self, mean=np.zeros(d), scale=np.ones(d)).forward(x)
+        return replace(self, mean=z.mean(0), scale=z.std(0))
 
     def forward(self, x: ArrayLike) -> tuple[Array, Array]:
         """Return ``z``, shape (n, d), and ``log |dz/dx|``, shape (n,)."""
