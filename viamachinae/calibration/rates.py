@@ -228,7 +228,7 @@ def _significance(streams: pd.DataFrame, where: str) -> Array:
     if missing:
         msg = f"the candidates of {where} lack the columns {missing}; they have {list(streams.columns)}"
         raise DataError(msg)
-    values = streams["significance"].to_numpy(dtype=np.float64)
+    values: Array = np.asarray(streams["significance"], dtype=np.float64)
     if not np.isfinite(values).all():
         bad = streams["stream_id"].to_numpy()[~np.isfinite(values)][:5].tolist()
         msg = f"the significance of candidates {bad} of {where} is not finite; run the scan again"

@@ -10,14 +10,21 @@ __all__ = ["CAVEATS", "explain"]
 
 #: What a reader must know before using a calibrated number.
 CAVEATS = (
-    "Significance only ranks candidates: neighbouring signal regions share most of their stars, and so do "
-    "overlapping patches, so trainings that agree are not independent and their sigmas are not those of one "
-    "clean measurement. Only the comparison with a streamless sky says how often chance does as well.",
-    "A null scan of a Galaxia (or any smooth mock) sky gives a lower limit on false candidates: that sky has "
-    "no extinction, no scanning-law pattern, no clusters, no dwarf galaxies and no debris, and each of these "
-    "makes structure that a search can take for a stream.",
-    "The limits are exact for the counting noise of the null scan alone; they do not cover how far the null "
-    "sky differs from the real one.",
+    (
+        "Significance only ranks candidates: neighbouring signal regions share most of their stars, and so "
+        "do overlapping patches, so trainings that agree are not independent and their sigmas are not those "
+        "of one clean measurement. Only the comparison with a streamless sky says how often chance does as "
+        "well."
+    ),
+    (
+        "A null scan of a Galaxia (or any smooth mock) sky gives a lower limit on false candidates: that sky "
+        "has no extinction, no scanning-law pattern, no clusters, no dwarf galaxies and no debris, and each "
+        "of these makes structure that a search can take for a stream."
+    ),
+    (
+        "The limits are exact for the counting noise of the null scan alone; they do not cover how far the "
+        "null sky differs from the real one."
+    ),
 )
 
 
@@ -32,11 +39,15 @@ def explain(summary: RateSummary) -> str:
     s = summary
     above = "in all" if math.isinf(s.threshold) else f"of significance {s.threshold:.2f} or more"
     parts = [
-        f"The scan has {_count(s.n_candidates, 'candidate')} {above} over {s.area:.1f} deg2; "
-        f"the null scan has {s.n_null} over {s.null_area:.1f} deg2 (unmasked searched areas).",
-        f"Scaled by area, {s.expected:.2f} false candidates are expected in the scan "
-        f"(95 % limits {s.expected_low:.2f} to {s.expected_high:.2f}; below {s.expected_upper:.2f} "
-        "at 95 % confidence).",
+        (
+            f"The scan has {_count(s.n_candidates, 'candidate')} {above} over {s.area:.1f} deg2; "
+            f"the null scan has {s.n_null} over {s.null_area:.1f} deg2 (unmasked searched areas)."
+        ),
+        (
+            f"Scaled by area, {s.expected:.2f} false candidates are expected in the scan "
+            f"(95 % limits {s.expected_low:.2f} to {s.expected_high:.2f}; below {s.expected_upper:.2f} "
+            "at 95 % confidence)."
+        ),
     ]
     if s.n_candidates:
         parts.append(
