@@ -168,19 +168,19 @@ class RegionSettings(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _ascending("limits", self.limits)
+        faults = []
         if self.stride > self.width:
-            msg = f"stride ({self.stride}) must not exceed width ({self.width}): stars would be skipped"
-            raise ValueError(msg)
-        if self.limits is not None and self.limits[1] - self.limits[0] < self.width:
-            msg = f"limits {list(self.limits)} hold no region of width {self.width}"
-            raise ValueError(msg)
+            faults.append(f"stride ({self.stride}) must not exceed width ({self.width}): stars would be skipped")
+        if self.limits is not None and self.limits[0] >= self.limits[1]:
+            faults.append(f"limits must rise from low to high, got {list(self.limits)}")
+        elif self.limits is not None and self.limits[1] - self.limits[0] < self.width:
+            faults.append(f"limits {list(self.limits)} hold no region of width {self.width}")
         if self.min_stars > self.max_stars:
-            msg = f"min_stars ({self.min_stars}) must not exceed max_stars ({self.max_stars})"
-            raise ValueError(msg)
+            faults.append(f"min_stars ({self.min_stars}) must not exceed max_stars ({self.max_stars})")
         if len(set(self.coordinates)) != len(self.coordinates):
-            msg = "coordinates must not repeat"
-            raise ValueError(msg)
+            faults.append("coordinates must not repeat")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
 

@@ -1,0 +1,105 @@
+"""Settings to TOML: every key below a comment that says what it is and in which unit."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from viamachinae.config.expected import NONE
+from viamachinae.config.settings import MockStream, Settings
+
+__all__ = ["dump"]
+
+_WIDTH = 90
+_HEAD = (
+    "Settings of a scan; `viamachinae run THIS_FILE --out FOLDER` runs it. A line that is left out "
+    f'takes its default. "{NONE}" means not set.'
+)
+
+
+def dump(settings: Settings) -> str:
+    """Return the settings as a commented TOML text.
+
+    Loading the text gives the same settings, as long as ``stars.paths`` are
+    absolute or the text lies in the folder at which they start.
+
+    Parameters
+    ----------
+    settings : Settings
+        The whole tree.
+    """
+    blocks = [_comment(_HEAD)]
+    for name in Settings.model_fields:
+        blocks.append(_section(name, getattr(settings, name)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(name: str, section: BaseModel) -> str:
+    rows = [_comment(_first_paragraph(type(section))), f"[{name}]"]
+    tables: list[str] = []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if (name, key) == ("mock", "streams"):
+            tables += _streams(value, field)
+        else:
+            rows += _setting(key, value, field)
+    return "\n\n".join(["\n".join(rows), *tables])
+
+
+def _first_paragraph(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split("\n\n", maxsplit=1)[0].split())
+
+
+def _setting(key: str, value: object, field: FieldInfo) -> Iterator[str]:
+    yield _comment(field.description or key)
+    if value is not None:
+        yield f"{key} = {_value(value)}"
+    elif field.default is None:
+        yield f'# {key} = "{NONE}"'
+    else:
+        yield f'{key} = "{NONE}"'
+
+
+def _streams(streams: tuple[MockStream, ...], field: FieldInfo) -> Iterator[str]:
+    if not streams:
+        keys = [f"# {key}: {f.description}" for key, f in MockStream.model_fields.items()]
+        head = f"{field.description}: a table [[mock.streams]] for each, with the keys"
+        yield "\n".join([_comment(head), *keys])
+    for i, stream in enumerate(streams):
+        rows = ["[[mock.streams]]"]
+        for key, f in MockStream.model_fields.items():
+            line = f"{key} = {_value(getattr(stream, key))}"
+            rows += [_comment(f.description or key), line] if i == 0 else [line]
+        yield "\n".join(rows)
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _value(value: object) -> str:
+    """Return a value in TOML; long lists of lists go over several lines."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, Path)):
+        # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        parts = [_value(v) for v in value]
+        line = "[" + ", ".join(parts) + "]"
+        if len(line) <= _WIDTH // 2 or len(parts) < 2:
+            return line
+        return "[\n" + "".join(f"    {part},\n" for part in parts) + "]"
+    return repr(value)
