@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from viamachinae.config.expected import NONE
 from viamachinae.config.settings import MockStream, Settings
 
-__all__ = ["dump"]
+__all__ = ["dump", "toml_value"]
 
 _WIDTH = 90
 _HEAD = (
@@ -33,10 +33,8 @@ def dump(settings: Settings) -> str:
     settings : Settings
         The whole tree.
     """
-    blocks = [_comment(_HEAD)]
-    for name in Settings.model_fields:
-        blocks.append(_section(name, getattr(settings, name)))
-    return "\n\n".join(blocks) + "\n"
+    sections = [_section(name, getattr(settings, name)) for name in Settings.model_fields]
+    return "\n\n".join([_comment(_HEAD), *sections]) + "\n"
 
 
 def _section(name: str, section: BaseModel) -> str:
@@ -58,7 +56,7 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 def _setting(key: str, value: object, field: FieldInfo) -> Iterator[str]:
     yield _comment(field.description or key)
     if value is not None:
-        yield f"{key} = {_value(value)}"
+        yield f"{key} = {toml_value(value)}"
     elif field.default is None:
         yield f'# {key} = "{NONE}"'
     else:
@@ -73,7 +71,7 @@ def _streams(streams: tuple[MockStream, ...], field: FieldInfo) -> Iterator[str]
     for i, stream in enumerate(streams):
         rows = ["[[mock.streams]]"]
         for key, f in MockStream.model_fields.items():
-            line = f"{key} = {_value(getattr(stream, key))}"
+            line = f"{key} = {toml_value(getattr(stream, key))}"
             rows += [_comment(f.description or key), line] if i == 0 else [line]
         yield "\n".join(rows)
 
@@ -89,7 +87,7 @@ def _comment(text: str) -> str:
     )
 
 
-def _value(value: object) -> str:
+def toml_value(value: object) -> str:
     """Return a value in TOML; long lists of lists go over several lines."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -97,7 +95,7 @@ def _value(value: object) -> str:
         # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):
-        parts = [_value(v) for v in value]
+        parts = [toml_value(v) for v in value]
         line = "[" + ", ".join(parts) + "]"
         if len(line) <= _WIDTH // 2 or len(parts) < 2:
             return line

@@ -165,8 +165,9 @@ def _speaks_of(detail: ErrorDetails, removed: list[Location]) -> bool:
 
 def _explain(detail: ErrorDetails, tree: Tree) -> list[Problem]:
     location: Location = tuple(detail["loc"])
-    handler = _HANDLERS.get(detail["type"], _wrong_value)
-    return handler(location, detail, tree)
+    if detail["type"] == "value_error":
+        return _impossible(location, str(detail["ctx"]["error"]), tree)
+    return _HANDLERS.get(detail["type"], _wrong_value)(location, tree)
 
 
 def _shown(value: object) -> str:
@@ -176,7 +177,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 
-def _wrong_value(location: Location, detail: ErrorDetails, tree: Tree) -> list[Problem]:
+def _wrong_value(location: Location, tree: Tree) -> list[Problem]:
     value = _value_at(tree, location)
     schema = schema_of(location)
     if schema is None:  # one element too many for its list
@@ -192,7 +193,7 @@ def _wrong_value(location: Location, detail: ErrorDetails, tree: Tree) -> list[P
     return [Problem(location, text)]
 
 
-def _unknown(location: Location, detail: ErrorDetails, tree: Tree) -> list[Problem]:
+def _unknown(location: Location, tree: Tree) -> list[Problem]:
     key, parent = str(location[-1]), location[:-1]
     valid = keys_of(parent)
     kind = "section" if not parent else "key"
@@ -209,18 +210,18 @@ def _unknown(location: Location, detail: ErrorDetails, tree: Tree) -> list[Probl
     return [Problem(location, f"{text}; valid {where}: {', '.join(valid)}")]
 
 
-def _missing(location: Location, detail: ErrorDetails, tree: Tree) -> list[Problem]:
+def _missing(location: Location, tree: Tree) -> list[Problem]:
     if isinstance(location[-1], int):  # a list that is too short
-        return _wrong_value(location[:-1], detail, tree)
+        return _wrong_value(location[:-1], tree)
     schema = schema_of(location) or {}
     text = f"{name_of(location)} is missing: {describe(schema)} ({schema.get('description')})"
     return [Problem(location, text)]
 
 
-def _impossible(location: Location, detail: ErrorDetails, tree: Tree) -> list[Problem]:
+def _impossible(location: Location, message: str, tree: Tree) -> list[Problem]:
     """Explain checks that compare settings; each line of the message is one problem."""
     found = []
-    for line in str(detail["ctx"]["error"]).splitlines():
+    for line in message.splitlines():
         named = [k for k in keys_of(location) if re.search(rf"\b{k}\b", line)]
         written = [k for k in named if _value_at(tree, (*location, k)) is not None]
         place = (*location, *written[:1])
@@ -232,8 +233,7 @@ def _impossible(location: Location, detail: ErrorDetails, tree: Tree) -> list[Pr
     return found
 
 
-_HANDLERS: dict[str, Callable[[Location, ErrorDetails, Tree], list[Problem]]] = {
+_HANDLERS: dict[str, Callable[[Location, Tree], list[Problem]]] = {
     "extra_forbidden": _unknown,
     "missing": _missing,
-    "value_error": _impossible,
 }

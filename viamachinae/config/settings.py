@@ -170,7 +170,8 @@ class RegionSettings(_Section):
     def _check(self) -> Self:
         faults = []
         if self.stride > self.width:
-            faults.append(f"stride ({self.stride}) must not exceed width ({self.width}): stars would be skipped")
+            fault = f"stride ({self.stride}) must not exceed width ({self.width}): stars would be skipped"
+            faults.append(fault)
         if self.limits is not None and self.limits[0] >= self.limits[1]:
             faults.append(f"limits must rise from low to high, got {list(self.limits)}")
         elif self.limits is not None and self.limits[1] - self.limits[0] < self.width:
