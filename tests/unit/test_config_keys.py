@@ -59,7 +59,7 @@ def test_paths_do_not_enter():
 
 
 def test_unknown_or_no_section_is_refused():
-    with pytest.raises(ConfigError, match="no section 'region'; valid: .*regions"):
+    with pytest.raises(ConfigError, match=r"no section 'region'; valid: .*regions"):
         section_hash(Settings(), "region")
     with pytest.raises(ConfigError, match="at least one section"):
         section_hash(Settings())

@@ -38,9 +38,9 @@ def test_packaged_scan_finds_its_files_in_a_folder(tmp_path):
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ConfigError, match="no workflow 'dmo', did you mean 'demo'.*gd1-semireal"):
+    with pytest.raises(ConfigError, match=r"no workflow 'dmo', did you mean 'demo'.*gd1-semireal"):
         workflow_text("dmo")
-    with pytest.raises(ConfigError, match="no preset 'publishd', did you mean 'published'.*default.*demo"):
+    with pytest.raises(ConfigError, match=r"no preset 'publishd', did you mean 'published'.*default.*demo"):
         preset_text("publishd")
     with pytest.raises(ConfigError, match="no workflow"):
         workflow_text("../pyproject")
@@ -88,7 +88,7 @@ def test_init_writes_every_preset(tmp_path, preset):
 def test_init_never_replaces_a_file_unasked(tmp_path):
     path = tmp_path / "scan.toml"
     path.write_text("mine")
-    with pytest.raises(ConfigError, match="exists and is left as it is.*--force"):
+    with pytest.raises(ConfigError, match=r"exists and is left as it is.*--force"):
         write_config(path, "default")
     assert path.read_text() == "mine"
     write_config(path, "default", force=True)

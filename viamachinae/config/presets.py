@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from viamachinae.config.dump import dump
+from viamachinae.config.read import parse
 from viamachinae.config.resources import folder as packaged
 from viamachinae.config.settings import (
     DensitySettings,
@@ -14,7 +16,6 @@ from viamachinae.config.settings import (
     Settings,
     StarSettings,
 )
-from viamachinae.config.toml import dump, parse
 from viamachinae.errors import ConfigError
 
 __all__ = ["PRESETS", "preset_text", "workflow", "workflow_text", "workflows"]

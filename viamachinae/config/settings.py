@@ -216,6 +216,16 @@ class ScorerSettings(_Section):
     folds: Annotated[int, Field(ge=2, le=20)] = Field(
         2, description="folds of the cross-fit: a star is scored by the model that did not train on it"
     )
+    start: Literal["sideband", "cold"] = Field(
+        "sideband",
+        description=(
+            'where the signal-region models start: "sideband": from the sideband model, so that shared '
+            'errors cancel; "cold": from random weights, as published'
+        ),
+    )
+    learning_rate: Positive = Field(
+        1e-3, description='peak learning rate of the signal-region models with start = "sideband"'
+    )
 
 
 class DensitySettings(_Section):
