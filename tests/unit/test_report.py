@@ -1,0 +1,321 @@
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from viamachinae.calibration import apply, compare, summarise
+from viamachinae.config import Settings
+from viamachinae.errors import DataError
+from viamachinae.report.candidates import probability
+from viamachinae.report.html import number, table
+from viamachinae.report.page import ReportData, render
+from viamachinae.report.skymap import LocalSky, circle, extent
+from viamachinae.report.style import figure
+from viamachinae.schema import FRAGMENTS, MEMBERS, PATCHES, REGIONS, ROIS, STREAMS, TRACKS
+from viamachinae.sky.circles import GreatCircle
+from viamachinae.sky.frame import PatchFrame
+
+CENTRES = {"P1": (148.6, 24.2), "P2": (146.9, 35.6)}
+CIRCLE = GreatCircle.from_points(142.0, 20.0, 155.0, 41.0)
+NAME = "VM-147.9+30.1"
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+
+
+def fake_stars(rng, ra, dec, n):
+    x, y = (rng.uniform(-9.5, 9.5, 2 * n) for _ in range(2))
+    inside = np.hypot(x, y) < 9.5
+    ra, dec = PatchFrame(ra, dec).from_tangent(x[inside][:n], y[inside][:n])
+    size = len(ra)
+    return pd.DataFrame(
+        {
+            "source_id": rng.integers(1, 2**60, size),
+            "ra": ra,
+            "dec": dec,
+            "pmra": rng.normal(-2, 4.5, size),
+            "pmdec": rng.normal(-4, 4.5, size),
+            "phot_g_mean_mag": 20.2 - rng.exponential(1.5, size),
+            "bp_rp": rng.uniform(0.5, 1.0, size),
+        }
+    )
+
+
+def fake_members(rng, n=160):
+    members = n // 2
+    phi1 = np.where(np.arange(n) < members, rng.uniform(-3, 21, n), rng.uniform(-4, 22, n))
+    phi2 = np.where(np.arange(n) < members, rng.normal(0, 0.25, n), rng.uniform(-3, 3, n))
+    ra, dec = CIRCLE.to_sky(phi1, phi2)
+    spread = np.where(np.arange(n) < members, 0.4, 2.5)
+    return pd.DataFrame(
+        {
+            "stream_id": NAME,
+            "source_id": rng.integers(1, 2**60, n),
+            "ra": ra,
+            "dec": dec,
+            "pmra": -6 + 0.05 * phi1 + rng.normal(0, spread),
+            "pmdec": -12.5 + 0.03 * phi1 + rng.normal(0, spread),
+            "phot_g_mean_mag": 20.2 - rng.exponential(1.0, n),
+            "bp_rp": np.clip(rng.normal(0.65, 0.1, n), 0.5, 1),
+            "phi1": phi1,
+            "phi2": phi2,
+            "log_r": rng.normal(1, 1, n),
+            "on_line": rng.random(n) < 0.3,
+            "membership": np.where(np.arange(n) < members, rng.beta(5, 1, n), rng.beta(0.4, 9, n)),
+        }
+    )
+
+
+def fake_rois(rng):
+    rows = []
+    for patch in CENTRES:
+        for region in range(-18, -13):
+            for k, low in enumerate(np.arange(-18.0, 12.0)):
+                near = abs(low + 8) < 3 and region < -14
+                rows.append(
+                    {"patch": patch, "coordinate": "pm_lambda", "region": region, "slice": k}
+                    | {"low": float(region), "high": region + 6.0, "slice_low": low, "slice_high": low + 6}
+                    | {"n_stars": 4000, "n_top": 100, "theta": 40.0, "r": 1.0, "n_line": 20, "expected": 8.0}
+                    | {"significance": (7 if near else 1.5) + rng.gumbel(0, 0.5), "log10_p": -4.0}
+                    | {"top_rows": [1, 2], "on_line": [True, False], "near": near}
+                )
+    return pd.DataFrame(rows)
+
+
+def fake_regions():
+    rows = [
+        {"patch": patch, "coordinate": "pm_lambda", "region": k, "low": float(k), "high": k + 6.0}
+        | {"n_sr": 31_234, "n_sb": 560_000, "n_fiducial": 4000, "ll_sr": -3.21, "ll_sb": -3.25}
+        | {"statistic": 120.4, "epochs_sr": 12.0, "epochs_sb": 14.0}
+        for patch in CENTRES
+        for k in range(-18, -13)
+    ]
+    return REGIONS.conform(pd.DataFrame(rows))
+
+
+def fake_streams(rois):
+    fragments = [
+        {"fragment": f"{patch}-1", "patch": patch, "pole_ra": CIRCLE.pole_ra, "pole_dec": CIRCLE.pole_dec}
+        | {"ra": 148.0, "dec": 30.0, "significance": 8.0, "n_rois": 12, "n_trainings": 4, "n_stars": 40}
+        | {"pmra": -6.0, "pmdec": -12.0, "star_rows": [1], "source_ids": [1]}
+        | {"roi_rows": np.flatnonzero(rois[rois["patch"] == patch]["near"]).tolist()}
+        for patch in CENTRES
+    ]
+    stream = (
+        {"stream_id": NAME, "significance": 11.3, "p_value": np.nan, "n_members": 74, "n_expected": 81.2}
+        | {"n_patches": 2, "n_trainings": 8, "ra": 147.9, "dec": 30.1, "pole_ra": CIRCLE.pole_ra}
+        | {"pole_dec": CIRCLE.pole_dec, "length": 24.0, "width": 0.27, "pmra": -5.5, "pmdec": -12.2}
+        | {"fragments": "P1-1 P2-1"}
+    )
+    return STREAMS.conform(pd.DataFrame([stream])), FRAGMENTS.conform(pd.DataFrame(fragments))
+
+
+def fake_report(n_stars=300, **changes):
+    rng = np.random.default_rng(4)
+    patches = pd.DataFrame(
+        [
+            {"patch": p, "ra": ra, "dec": dec, "l": 200.0, "b": 50.0, "radius": 15.0, "healpix": -1}
+            for p, (ra, dec) in CENTRES.items()
+        ]
+    )
+    rois = fake_rois(rng)
+    streams, fragments = fake_streams(rois)
+    phi1 = np.linspace(-3, 21, 25)
+    ra, dec = CIRCLE.to_sky(phi1, 0.02 * phi1)
+    tracks = {"stream_id": NAME, "phi1": phi1, "phi2": 0.02 * phi1, "ra": ra, "dec": dec}
+    tracks |= {"pmra": -6 + 0.05 * phi1, "pmdec": -12.5 + 0.03 * phi1}
+    parts = {
+        "settings": Settings.model_validate(
+            {"scan": {"name": "fake"}, "patches": {"centres": [*CENTRES.values()]}}
+        ),
+        "patches": PATCHES.conform(patches),
+        "streams": streams,
+        "members": MEMBERS.conform(fake_members(rng)),
+        "tracks": TRACKS.conform(pd.DataFrame(tracks)),
+        "rois": ROIS.conform(rois.drop(columns="near")),
+        "fragments": fragments,
+        "regions": fake_regions(),
+        "star_counts": {p: {"read": 700_000, "parallax_dropped": 13, "kept": 699_987} for p in CENTRES},
+        "seconds": {"patches": 0.1, "stars": 12.0, "scores": 340.5},
+        "stars": {p: fake_stars(rng, *centre, n_stars) for p, centre in CENTRES.items()},
+    }
+    return ReportData(**{**parts, **changes})
+
+
+def empty_report():
+    none = {"streams": STREAMS, "members": MEMBERS, "tracks": TRACKS, "fragments": FRAGMENTS}
+    return fake_report(**{name: schema.empty() for name, schema in none.items()})
+
+
+class Checker(HTMLParser):
+    """Collects links and ids, and fails on a tag that is not closed where it should be."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.ids, self.addresses, self.words = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [values[k] for k in ("href", "src", "srcset", "action", "data") if k in values]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def checked(page):
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def test_page_is_whole_and_stands_alone():
+    page = render(fake_report())
+    checker = checked(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert "script" not in checker.tags
+    assert "link" not in checker.tags
+    assert "url(" not in page
+    assert "@import" not in page
+    for address in checker.addresses:
+        assert address.startswith(("data:image/png;base64,", "#")), address[:60]
+    inner = {address[1:] for address in checker.addresses if address.startswith("#")}
+    assert inner
+    assert inner <= set(checker.ids)
+    assert len(checker.ids) == len(set(checker.ids))
+    assert checker.tags.count("img") == 4
+
+
+def test_candidate_and_its_numbers_are_there():
+    text = " ".join(checked(render(fake_report())).words)
+    for expected in (NAME, "11.3", "not calibrated", "1 stream candidate in 2 patches", "699,987", "340.5"):
+        assert expected in text
+    assert "nan" not in text.lower().split()
+
+
+def test_calibrated_candidates_show_p_values():
+    plain = fake_report()
+    null = pd.DataFrame({"stream_id": ["a", "b"], "significance": [5.0, 12.0]})
+    table_ = compare(plain.streams, null, 500, 9000)
+    data = fake_report(
+        streams=apply(plain.streams, table_),
+        calibration=table_,
+        rates=summarise(plain.streams, null, 500, 9000),
+    )
+    text = " ".join(checked(render(data)).words)
+    assert "not calibrated" not in text
+    assert "A null scan has 1 candidates" in text
+    assert "false-positive rate is 11 %" in text
+
+
+def test_no_candidates_is_a_page_too():
+    checker = checked(render(empty_report()))
+    text = " ".join(checker.words)
+    assert "No stream candidate in 2 patches" in text
+    assert "there is no candidate" in text
+    assert checker.tags.count("img") == 2
+
+
+def test_nothing_at_all_is_a_page_too():
+    schemas = {"patches": PATCHES, "rois": ROIS, "regions": REGIONS, "streams": STREAMS, "members": MEMBERS}
+    schemas |= {"tracks": TRACKS, "fragments": FRAGMENTS}
+    tables = {name: schema.empty() for name, schema in schemas.items()}
+    page = render(fake_report(**tables, stars={}, star_counts={}, seconds={}))
+    assert "No signal region" in page
+    assert "No star counts" in page
+
+
+def test_a_candidate_without_fragments_members_or_stars():
+    page = render(
+        fake_report(fragments=FRAGMENTS.empty(), members=MEMBERS.empty(), tracks=TRACKS.empty(), stars={})
+    )
+    assert NAME in page
+    assert "0 regions of interest make" in page
+
+
+def test_same_results_same_page():
+    assert render(fake_report()) == render(fake_report())
+
+
+def test_text_is_escaped():
+    data = fake_report(star_counts={"<P&1>": {"a<b": 1}})
+    checker = checked(render(data))
+    assert "<P&1>" in checker.words
+    assert "a<b" in checker.words
+
+
+def test_many_regions_are_summed_up():
+    many = pd.concat([fake_regions()] * 30, ignore_index=True)
+    page = render(fake_report(regions=many))
+    assert "300 trained signal regions, by patch and coordinate" in page
+
+
+def test_rois_of_a_candidate_are_its_fragments():
+    data = fake_report()
+    mine = data.candidate_rois(data.streams.iloc[0])
+    assert (data.rois["significance"].to_numpy()[mine] > 4).all()
+    assert set(data.rois["patch"][mine]) == set(CENTRES)
+    wanted = sum(len(rows) for rows in data.fragments["roi_rows"])
+    assert mine.sum() == wanted > 0
+
+
+def test_background_counts_a_star_once_and_is_thinned():
+    frame = fake_stars(np.random.default_rng(1), 10.0, 5.0, 100)
+    data = fake_report(stars={"P1": frame, "P2": frame.iloc[50:]})
+    assert len(data.background(["P1", "P2"], 1000)) == 100
+    assert 25 <= len(data.background(["P1", "P2"], 30)) <= 30
+    assert len(data.background(["P3"], 30)) == 0
+
+
+def test_background_without_a_colour_is_refused():
+    with pytest.raises(DataError, match=r"P1 lack the columns \['bp_rp'\]"):
+        fake_report(stars={"P1": fake_stars(np.random.default_rng(1), 10.0, 5.0, 10).drop(columns="bp_rp")})
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.1, 0.0), (359.9, -45.0), (120.0, 89.0), (30.0, -90.0)])
+def test_circles_have_their_radius_and_maps_keep_area(ra, dec):
+    points = circle(ra, dec, 15.0)
+    np.testing.assert_allclose(PatchFrame(ra, dec).separation(*points), 15.0, atol=1e-9)
+    x, y = LocalSky(figure(3, 3).add_subplot(), ra, dec, 20.0).project(*points)
+    area = 0.5 * np.abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
+    assert area == pytest.approx(np.degrees(np.degrees(2 * np.pi * (1 - np.cos(np.radians(15))))), rel=1e-3)
+
+
+def test_right_ascension_increases_to_the_left():
+    axes = figure(3, 3).add_subplot()
+    x, _ = LocalSky(axes, 359.0, 30.0, 20.0).project([4.0], [30.0])
+    assert x[0] > 0
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+
+
+def test_extent_holds_every_patch():
+    ra, dec, radius = extent(fake_report().patches)
+    assert (ra, dec) == (pytest.approx(147.8, abs=0.2), pytest.approx(29.9, abs=0.2))
+    assert radius == pytest.approx(15 + 5.75, abs=0.1)
+    whole = pd.DataFrame({"ra": [0.0, 180.0], "dec": [0.0, 0.0], "radius": [15.0, 15.0]})
+    assert extent(whole)[2] == 180
+
+
+def test_an_all_sky_scan_has_a_map():
+    ra = np.arange(0.0, 360.0, 30.0)
+    patches = pd.DataFrame({"patch": [f"A{v:.0f}" for v in ra], "ra": ra, "dec": 40 * (-1) ** np.arange(12)})
+    patches = PATCHES.conform(patches.assign(l=ra, b=50.0, radius=15.0, healpix=1))
+    page = checked(render(fake_report(patches=patches, fragments=FRAGMENTS.empty())))
+    assert page.tags.count("img") == 4
+
+
+def test_numbers_are_set_well():
+    assert number(-1234.567) == "−1,234.57"
+    assert number(float("nan")) == "–"
+    assert probability(0.05) == "0.05"
+    assert probability(0.5) == "0.50"
+    assert "not calibrated" in probability(float("nan"))
+    assert probability(3.2e-7) == "3.2 × 10<sup>−7</sup>"
+    assert "class=num" in table(["a", "b"], [["x", "1"]])
