@@ -1,0 +1,180 @@
+"""Colour-magnitude sequences and luminosity functions of the mock sky's populations.
+
+A population is a spread of metallicities at one age. Its ridge lines come from
+:mod:`viamachinae.stars.ridgelines`; a mass function turns steps in initial mass
+into numbers of stars; sorting the steps by M_G gives the cumulative luminosity
+function that both counts and samples the stars brighter than a limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from viamachinae.stars.ridgelines import HB_START, OLD, OLD_FEH, YOUNG, YOUNG_AGE
+
+__all__ = ["LuminosityFunction", "MassFunction", "Population", "luminosity_function", "ridge_line"]
+
+FloatArray = NDArray[np.float64]
+
+_OLD_AGE = 8.0  # Gyr, of the metal-rich lines of OLD; older ones hardly move at given [Fe/H]
+_STEPS = 40  # steps between two points of a ridge line: about 0.02 mag on the main sequence
+_QUANTILES = 15  # metallicities that stand for a spread; their turn-offs lie 0.01-0.02 mag apart
+
+
+@dataclass(frozen=True)
+class MassFunction:
+    """A broken power law of initial mass: dN/dm ~ m^-low below ``break_mass``, m^-high above.
+
+    Parameters
+    ----------
+    low, high : float
+        Slopes; neither may be 1.
+    break_mass : float
+        Mass (solar masses) at which the slope changes.
+    """
+
+    low: float
+    high: float
+    break_mass: float = 1.0
+
+    def _integral(self, mass: FloatArray, power: int) -> FloatArray:
+        a, b, m0 = power + 1 - self.low, power + 1 - self.high, self.break_mass
+        below = np.minimum(mass, m0) ** a / a
+        above = m0 ** (self.high - self.low) * (np.maximum(mass, m0) ** b - m0**b) / b
+        return np.asarray(below + above)
+
+    def number(self, mass: FloatArray) -> FloatArray:
+        """Return the number of stars up to ``mass`` (solar masses), to a constant."""
+        return self._integral(mass, 0)
+
+    def mass(self, mass: FloatArray) -> FloatArray:
+        """Return the mass in stars up to ``mass`` (solar masses), to a constant."""
+        return self._integral(mass, 1)
+
+
+@dataclass(frozen=True)
+class Population:
+    """Stars of one age with a Gaussian spread of metallicity.
+
+    Parameters
+    ----------
+    feh, feh_sigma : float
+        Mean and standard deviation of [Fe/H] (dex).
+    age : float
+        Age (Gyr); from 8 on the old lines are used as they are.
+    mass_function : MassFunction
+        Initial mass function.
+    """
+
+    feh: float
+    feh_sigma: float
+    age: float
+    mass_function: MassFunction
+
+
+@dataclass(frozen=True)
+class LuminosityFunction:
+    """Cumulative numbers of stars along M_G, and the colour that goes with each step.
+
+    Parameters
+    ----------
+    m_g : ndarray, (n,)
+        Absolute magnitudes (mag), rising.
+    colour : ndarray, (n,)
+        BP-RP (mag) of each step, without errors.
+    cumulative : ndarray, (n + 1,)
+        Stars per solar mass of the population brighter than each step.
+    """
+
+    m_g: FloatArray
+    colour: FloatArray
+    cumulative: FloatArray
+
+    def count(self, m_g_limit: FloatArray) -> FloatArray:
+        """Return the stars per solar mass brighter than ``m_g_limit`` (mag, any shape)."""
+        return self.cumulative[np.searchsorted(self.m_g, m_g_limit, side="left")]
+
+    def sample(self, m_g_limit: FloatArray, uniform: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return M_G and BP-RP (mag) of stars brighter than ``m_g_limit``.
+
+        Parameters
+        ----------
+        m_g_limit : ndarray, (n,)
+            Limits (mag), each with a count above zero.
+        uniform : ndarray, (n,)
+            Uniform draws in [0, 1) that choose the stars.
+        """
+        step = np.searchsorted(self.cumulative, uniform * self.count(m_g_limit), side="right") - 1
+        return self.m_g[step], self.colour[step]
+
+
+def ridge_line(feh: float, age: float = 12.0) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return mass (solar masses), M_G and BP-RP (mag), each ``(25,)``, of one ridge line.
+
+    Interpolated linearly in [Fe/H] between the old lines and, below 8 Gyr, in
+    the logarithm of age from the solar old line to the young ones; the young
+    lines move with metallicity as the old ones do. Outside -2.18 to 0.02 and
+    below 1.6 Gyr the outermost line serves.
+
+    Parameters
+    ----------
+    feh : float
+        Metallicity [Fe/H] (dex).
+    age : float
+        Age (Gyr).
+    """
+    old = _interpolate(feh, OLD_FEH, OLD)
+    if age >= _OLD_AGE:
+        return old[0], old[1], old[2]
+    nodes = np.log(np.append(YOUNG_AGE, _OLD_AGE))
+    solar = _interpolate(float(np.log(age)), nodes, np.concatenate([YOUNG, OLD[-1:]]))
+    line = solar + (old - OLD[-1])
+    line[0] = solar[0] * old[0] / OLD[-1, 0]
+    return np.maximum.accumulate(line[0]), line[1], line[2]
+
+
+def _interpolate(x: float, nodes: FloatArray, lines: FloatArray) -> FloatArray:
+    x = float(np.clip(x, nodes[0], nodes[-1]))
+    k = min(int(np.searchsorted(nodes, x, side="right")) - 1, len(nodes) - 2)
+    w = (x - nodes[k]) / (nodes[k + 1] - nodes[k])
+    return np.asarray((1.0 - w) * lines[k] + w * lines[k + 1])
+
+
+@lru_cache(maxsize=64)
+def luminosity_function(population: Population) -> LuminosityFunction:
+    """Return the luminosity function of a population, per solar mass of its stars.
+
+    Parameters
+    ----------
+    population : Population
+        Age, metallicities and mass function. Metallicities are represented by
+        equally likely quantiles of their Gaussian.
+    """
+    n = _QUANTILES if population.feh_sigma > 0.0 else 1
+    fehs = population.feh + population.feh_sigma * ndtri((np.arange(n) + 0.5) / n)
+    parts = [_steps(float(feh), population) for feh in fehs]
+    m_g, colour, number = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(m_g, kind="stable")
+    cumulative = np.append(0.0, np.cumsum(number[order])) / n
+    return LuminosityFunction(m_g[order], colour[order], cumulative)
+
+
+def _steps(feh: float, population: Population) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return M_G, BP-RP and stars per solar mass of the fine steps of one ridge line."""
+    mass, m_g, colour = ridge_line(feh, population.age)
+    points = np.arange(len(mass))
+    edges = np.linspace(0, len(mass) - 1, (len(mass) - 1) * _STEPS + 1)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    middles = middles[(middles < HB_START - 1) | (middles > HB_START)]
+    half = 0.5 / _STEPS
+    imf = population.mass_function
+    number = imf.number(np.interp(middles + half, points, mass)) - imf.number(
+        np.interp(middles - half, points, mass)
+    )
+    total = imf.mass(mass[-1:]) - imf.mass(mass[:1])
+    return np.interp(middles, points, m_g), np.interp(middles, points, colour), number / total
