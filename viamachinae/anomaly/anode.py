@@ -17,7 +17,10 @@ def anode(stars: RegionStars, settings: Settings, rng: np.random.Generator) -> R
     The sideband model never saw a star of the region: it interpolates into
     it. The region's model is cross-fitted: its stars fall into
     ``scorer.folds`` random parts, and each part is scored by the model trained
-    on the others, so that no star raises its own density.
+    on the others, so that no star raises its own density. With
+    ``scorer.start = "sideband"`` the region's models start from the sideband
+    model: both then share most of their error, which cancels in the ratio, and
+    nothing leaks, since that model never saw the region.
 
     Parameters
     ----------
@@ -44,7 +47,11 @@ def anode(stars: RegionStars, settings: Settings, rng: np.random.Generator) -> R
     models = {"sideband": sideband}
     for k in range(settings.scorer.folds):
         own = fold == k
-        model = ConditionalDensity.fit(x[~own], m[~own], stars.preprocessor, settings.density, rng)
+        if settings.scorer.start == "sideband":
+            tuned = settings.density.model_copy(update={"learning_rate": settings.scorer.learning_rate})
+            model = sideband.refit(x[~own], m[~own], tuned, rng)
+        else:
+            model = ConditionalDensity.fit(x[~own], m[~own], stars.preprocessor, settings.density, rng)
         log_sr[own] = model.log_prob(x[own], m[own])
         models[f"region-fold{k}"] = model
     log_r = (log_sr - log_sb)[stars.ranked[stars.inside]]

@@ -85,6 +85,9 @@ class StarSettings(_Section):
     carry: tuple[str, ...] = Field(
         (), description='further columns of the files to carry along to the members, e.g. ["truth"]'
     )
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.8, description="smallest part of a patch's area in which the files must have stars"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

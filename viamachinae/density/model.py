@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -90,17 +90,51 @@ class ConditionalDensity:
         TaskError
             The training diverged.
         """
-        scan = np.asarray(m, dtype=np.float64)[:, None]
-        preprocessor = preprocessor.standardised(x)
-        condition = Preprocessor.fit(scan, ("asinh",))
-        z, _ = preprocessor.forward(x)
-        c, _ = condition.forward(scan)
+        condition = Preprocessor.fit(np.asarray(m, dtype=np.float64)[:, None], ("asinh",))
+        blank = cls(settings, preprocessor.standardised(x), condition, (), np.empty(0))
+        return blank._trained(x, m, settings, rng)  # noqa: SLF001
+
+    def refit(
+        self, x: ArrayLike, m: ArrayLike, settings: DensitySettings, rng: np.random.Generator
+    ) -> Self:
+        """Train on other stars, starting from this density's best epoch.
+
+        What the two densities get wrong alike cancels in their ratio. Start
+        only from a density that has not seen the stars that will be scored
+        against it: one that has carries their overdensity into the background.
+
+        Raises
+        ------
+        DataError
+            ``settings`` describe another architecture.
+        TaskError
+            The training diverged.
+        """
+        return self._trained(x, m, settings, rng)
+
+    def _trained(
+        self, x: ArrayLike, m: ArrayLike, settings: DensitySettings, rng: np.random.Generator
+    ) -> Self:
+        z, _ = self.preprocessor.forward(x)
+        c, _ = self.condition.forward(np.asarray(m, dtype=np.float64)[:, None])
         # The weights start from torch's global generator: fork it, so that nothing outside is touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
             model = FAMILIES[settings.name](z.shape[1], settings)
+            if self.states:
+                self._load_into(model, settings)
             training = train(model, z, c[:, 0], settings, rng)
-        return cls(settings, preprocessor, condition, training.states, training.held_out)
+        return replace(self, settings=settings, states=training.states, held_out=training.held_out)
+
+    def _load_into(self, model: nn.Module, settings: DensitySettings) -> None:
+        try:
+            model.load_state_dict(self.states[0])
+        except RuntimeError as error:
+            msg = (
+                f"a {settings.name} of {settings.blocks} x {settings.hidden} cannot start from one of "
+                f"{self.settings.blocks} x {self.settings.hidden}: {error}"
+            )
+            raise DataError(msg) from error
 
     def log_prob(self, x: ArrayLike, m: ArrayLike) -> Array:
         """Return log p(x | m), shape (n,), per unit volume of the features."""
