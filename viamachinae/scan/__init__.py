@@ -1,0 +1,1 @@
+"""The survey: stages and their tasks, the store, the runners, progress."""

@@ -1,0 +1,46 @@
+"""The catalogue of a finished scan, in the formats of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from viamachinae.scan.calibrate import calibration_of, read_calibration
+from viamachinae.scan.results import finished
+
+__all__ = ["export_scan"]
+
+
+def export_scan(out: Path, to: Path, formats: Sequence[str] | None = None) -> list[Path]:
+    """Write candidates, members and tracks of a scan; return the files.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the scan.
+    to : Path
+        Folder of the catalogue; made when it does not exist.
+    formats : sequence of str, optional
+        Some of ``ecsv``, ``fits``, ``parquet``; all by default.
+
+    Raises
+    ------
+    ConfigError
+        No scan, or an unknown format.
+    DataError
+        The scan is not finished.
+    """
+    from viamachinae.calibration.rates import apply
+    from viamachinae.catalog import FORMATS, write
+
+    scan = finished(out)
+    streams = scan.streams()
+    calibration = calibration_of(scan.store, scan.streams_task)
+    if calibration is not None:
+        streams = apply(streams, read_calibration(scan.store, calibration)[0])
+    meta = {
+        "settings_hash": scan.streams_task.key,
+        "release": scan.settings.stars.release,
+        "scan": scan.settings.scan.name,
+    }
+    return write(streams, scan.members(), scan.tracks(), to, meta, formats or FORMATS)

@@ -1,0 +1,156 @@
+"""The last stages, whose unit of work is the sky: candidates and the report."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from viamachinae.config.settings import Settings
+from viamachinae.scan import plan
+from viamachinae.scan.calibrate import calibration_of, read_calibration
+from viamachinae.scan.results import finished
+from viamachinae.scan.store import Store
+from viamachinae.scan.task import Products, Task, TaskRef, Writer
+from viamachinae.scan.writers import table_writer, text_writer
+from viamachinae.schema import (
+    FRAGMENTS,
+    MEMBERS,
+    PATCHES,
+    REGIONS,
+    ROIS,
+    SCORES,
+    STARS,
+    STREAMS,
+    TRACKS,
+    TableSchema,
+)
+
+__all__ = ["candidate_products", "redraw", "report_products"]
+
+#: Fiducial stars of a patch that the figures of the report may show.
+_BACKGROUND = 50_000
+
+
+def candidate_products(task: Task, store: Store, settings: Settings) -> Products:
+    """Join the fragments of all patches, and list the members and tracks of every candidate."""
+    from viamachinae.streams.candidates import join
+    from viamachinae.streams.members import best_log_r, members
+
+    patches = store.read(task.of("patches")[0], "patches.parquet", PATCHES)
+    fragments = _tables(store, task.of("fragments"), "fragments", FRAGMENTS)
+    with_lines = set(fragments["patch"])
+    stars = {
+        ref.name: store.read(ref, f"stars/{ref.name}.parquet", STARS)
+        for ref in task.of("stars")
+        if ref.name in with_lines
+    }
+    log_r = {}
+    for patch, table in stars.items():
+        refs = [ref for ref in task.of("scores") if ref.name.split("/")[0] == patch]
+        scores = [store.read(ref, f"scores/{ref.name}.parquet", SCORES, ["row", "log_r"]) for ref in refs]
+        log_r[patch] = best_log_r(len(table), scores)
+    found = members(join(fragments, patches, stars, settings), stars, log_r, settings)
+    writers: dict[str, Writer] = {
+        "members.parquet": table_writer(found.members, MEMBERS),
+        "tracks.parquet": table_writer(found.tracks, TRACKS),
+        "streams.parquet": table_writer(found.streams, STREAMS),
+    }
+    return Products(writers, {"n_streams": len(found.streams)})
+
+
+def report_products(task: Task, store: Store, settings: Settings) -> Products:
+    """Write ``streams.ecsv`` and the HTML page, with the calibration where there is one."""
+    from viamachinae.calibration.rates import apply
+    from viamachinae.report.data import ReportData
+    from viamachinae.report.page import render
+
+    streams_ref = task.of("streams")[0]
+    streams = store.read(streams_ref, "streams.parquet", STREAMS)
+    calibration, rates = None, None
+    for ref in task.of("calibration"):
+        calibration, rates = read_calibration(store, ref)
+        streams = apply(streams, calibration)
+    data = ReportData(
+        settings=settings,
+        patches=store.read(task.of("patches")[0], "patches.parquet", PATCHES),
+        streams=streams,
+        members=store.read(streams_ref, "members.parquet", MEMBERS),
+        tracks=store.read(streams_ref, "tracks.parquet", TRACKS),
+        rois=_tables(store, task.of("lines"), "rois", ROIS),
+        regions=_tables(store, task.of("scores"), "regions", REGIONS),
+        star_counts={ref.name: _counts(store, ref) for ref in task.of("stars")},
+        seconds=_seconds(store, task.inputs),
+        fragments=_tables(store, task.of("fragments"), "fragments", FRAGMENTS),
+        calibration=calibration,
+        rates=rates,
+        stars={ref.name: _background(store, ref) for ref in task.of("stars")},
+    )
+    catalogue = _ecsv(streams, {"settings_hash": streams_ref.key, "release": settings.stars.release})
+    page = text_writer(render(data))
+    return Products({"streams.ecsv": catalogue, "report/index.html": page}, {"n_streams": len(streams)})
+
+
+def redraw(out: Path) -> Path:
+    """Make the report of a finished scan anew, with its calibration where there is one; return the page.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds no scan.
+    DataError
+        The scan is not finished, or a result of it is damaged.
+    """
+    scan, started = finished(out), time.time()
+    reference = calibration_of(scan.store, scan.streams_task)
+    task = plan.report_task(scan.settings, scan.streams_task, reference)
+    scan.store.publish(task, report_products(task, scan.store, scan.settings), started=started)
+    return out / "report" / "index.html"
+
+
+def _ecsv(streams: pd.DataFrame, meta: dict[str, str]) -> Writer:
+    """Return a writer of the candidates as ECSV that tells when it was cut (row count and hash)."""
+    from viamachinae.catalog import write
+
+    def copy(path: Path) -> int:
+        with tempfile.TemporaryDirectory(prefix="vm-") as folder:
+            write(streams, MEMBERS.empty(), TRACKS.empty(), Path(folder), meta, ["ecsv"])
+            path.write_bytes((Path(folder) / "streams.ecsv").read_bytes())
+        return len(streams)
+
+    return copy
+
+
+def _tables(store: Store, refs: Sequence[TaskRef], folder: str, schema: TableSchema) -> pd.DataFrame:
+    """Return the tables of several tasks below each other."""
+    parts = [store.read(ref, f"{folder}/{ref.name}.parquet", schema) for ref in refs]
+    full = [part for part in parts if len(part)]
+    return pd.concat(full, ignore_index=True) if full else schema.empty()
+
+
+def _counts(store: Store, ref: TaskRef) -> dict[str, int]:
+    receipt = store.receipt(ref)
+    return {str(k): int(v) for k, v in receipt.info["report"].items()} if receipt else {}
+
+
+def _seconds(store: Store, refs: Sequence[TaskRef]) -> dict[str, float]:
+    """Return the time of the tasks of each stage, summed, in the order of the stages."""
+    seconds = dict.fromkeys(plan.STAGES, 0.0)
+    for ref in refs:
+        receipt = store.receipt(ref)
+        if receipt is not None and ref.stage in seconds:
+            seconds[ref.stage] += float(receipt.body["seconds"])
+    return {stage: s for stage, s in seconds.items() if s}
+
+
+def _background(store: Store, ref: TaskRef) -> pd.DataFrame:
+    """Return fiducial stars of a patch for the figures, thinned evenly."""
+    from viamachinae.report.data import STAR_COLUMNS
+
+    columns = ["source_id", *STAR_COLUMNS, "fiducial"]
+    stars = store.read(ref, f"stars/{ref.name}.parquet", STARS, columns=columns)
+    stars = stars.loc[stars["fiducial"].to_numpy(), columns[:-1]]
+    return stars.iloc[:: max(1, -(-len(stars) // _BACKGROUND))].reset_index(drop=True)

@@ -1,0 +1,99 @@
+"""What a finished scan holds, read back through its receipts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from viamachinae.config.settings import Settings
+from viamachinae.config.toml import parse
+from viamachinae.errors import ConfigError, DataError
+from viamachinae.scan import plan
+from viamachinae.scan.store import Store
+from viamachinae.scan.task import Task, TaskRef
+from viamachinae.schema import MEMBERS, PATCHES, STREAMS, TRACKS
+
+__all__ = ["FinishedScan", "finished", "read_settings"]
+
+
+@dataclass(frozen=True)
+class FinishedScan:
+    """A scan folder whose candidates are published.
+
+    Parameters
+    ----------
+    store : Store
+        The folder.
+    settings : Settings
+        Settings that the candidates were made with.
+    streams_task : Task
+        The task that made them.
+    """
+
+    store: Store
+    settings: Settings
+    streams_task: Task
+
+    def patches(self) -> pd.DataFrame:
+        """Return the PATCHES table."""
+        return self.store.read(self.streams_task.of("patches")[0], "patches.parquet", PATCHES)
+
+    def streams(self) -> pd.DataFrame:
+        """Return the STREAMS table, not calibrated."""
+        return self.store.read(self.streams_task, "streams.parquet", STREAMS)
+
+    def members(self) -> pd.DataFrame:
+        """Return the MEMBERS table."""
+        return self.store.read(self.streams_task, "members.parquet", MEMBERS)
+
+    def tracks(self) -> pd.DataFrame:
+        """Return the TRACKS table."""
+        return self.store.read(self.streams_task, "tracks.parquet", TRACKS)
+
+
+def read_settings(out: Path) -> Settings:
+    """Return the settings of a scan folder, as it was last run.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds no scan.
+    """
+    path = out / "scan.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = (
+            f"{out}: no scan folder, it has no readable scan.toml ({error.strerror}); "
+            "name the folder that `viamachinae run SCAN.toml --out FOLDER` made"
+        )
+        raise ConfigError(msg) from error
+    # The tables of stars may have moved since: their paths are not looked at.
+    return parse(text, source=str(path), folder=None)
+
+
+def finished(out: Path) -> FinishedScan:
+    """Return a scan folder whose candidates are there, made with the settings that lie beside them.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds no scan.
+    DataError
+        The candidates are not published, or were made with other settings.
+    """
+    settings, store = read_settings(out), Store(out)
+    receipt = store.receipt(TaskRef("streams", plan.SKY, ""))
+    if receipt is None:
+        msg = f"{out}: the scan has no candidates yet; finish it with the same `viamachinae run` command"
+        raise DataError(msg)
+    task = plan.task(settings, "streams", plan.SKY, receipt.inputs, receipt.body["work"])
+    if not store.done(task):
+        msg = (
+            f"{out}: the candidates do not belong to the settings in scan.toml, or one of their files is "
+            "missing; bring the scan up to date with `viamachinae run`"
+        )
+        raise DataError(msg)
+    return FinishedScan(store, settings, task)

@@ -1,0 +1,108 @@
+"""Where tasks run: in this process, or on Ray; the same interface, the same results."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from viamachinae.errors import DataError, ViaMachinaeError
+from viamachinae.scan.task import Task
+
+__all__ = ["ONE_THREAD", "InlineRunner", "Outcome", "Runner", "TaskFunction", "call", "environment"]
+
+#: One thread a worker: sums over more threads differ in the last bits, and busy neighbours cost less.
+ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+#: Does a task's work and publishes it; gets the task and the number of the attempt, returns small facts.
+TaskFunction = Callable[[Task, int], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    value : dict, optional
+        What the function returned; ``None`` when it failed.
+    error : str
+        What went wrong, one line or more, empty on success.
+    trace : str
+        The traceback of an error that was not foreseen.
+    unusable : bool
+        The error says that an input cannot be used.
+    """
+
+    task: Task
+    value: dict[str, Any] | None = None
+    error: str = ""
+    trace: str = ""
+    unusable: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task is done."""
+        return self.value is not None
+
+
+class Runner(Protocol):
+    """Runs tasks; a context manager, started at most once a command."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
+        """Yield an outcome for every task, in the order in which they end."""
+        ...
+
+
+def call(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
+    """Run one task and return how it ended; an error of the task never escapes."""
+    try:
+        return Outcome(task, fn(task, attempt))
+    except ViaMachinaeError as error:
+        return Outcome(task, error=str(error), unusable=isinstance(error, DataError))
+    except Exception as error:  # noqa: BLE001  the other tasks go on; the traceback reaches the log
+        return Outcome(task, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+
+class InlineRunner:
+    """Runs tasks one after another in this process, without Ray."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
+        """Yield an outcome for every task, in order."""
+        from threadpoolctl import threadpool_limits
+
+        # Libraries that are loaded already obey the limits, those that a task loads the environment.
+        with environment(ONE_THREAD), threadpool_limits(limits=1):
+            for task in tasks:
+                yield call(fn, task, 1)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set, for what starts inside; then take them back."""
+    new = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)

@@ -1,0 +1,169 @@
+"""What each stage does: read the inputs, call the room that knows the science, name the products.
+
+Every function takes a task, the store and the settings, and returns
+:class:`~viamachinae.scan.task.Products`; publishing them is the caller's work.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from viamachinae.config.settings import Settings
+from viamachinae.scan.late import candidate_products, report_products
+from viamachinae.scan.store import Store
+from viamachinae.scan.task import Products, Task, TaskRef
+from viamachinae.scan.writers import table_writer
+from viamachinae.schema import FRAGMENTS, PATCHES, REGIONS, ROIS, SCORES, STARS
+
+if TYPE_CHECKING:
+    from viamachinae.streams.regions import SignalRegion
+
+__all__ = ["DEFAULT_STAGES", "StageFunction", "planned_regions", "read_patches", "read_scores"]
+
+StageFunction = Callable[[Task, Store, Settings], Products]
+
+
+def read_patches(store: Store, task: Task | TaskRef) -> pd.DataFrame:
+    """Return the published PATCHES table."""
+    return store.read(task, "patches.parquet", PATCHES)
+
+
+def planned_regions(store: Store, task: Task) -> list[dict[str, Any]]:
+    """Return the signal regions that the plan of a patch lists: coordinate, index, low, high."""
+    path = store.verified(task, f"plan/{task.name}.json")
+    regions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return regions
+
+
+def _patches(_task: Task, _store: Store, settings: Settings) -> Products:
+    from viamachinae.sky.patches import coverage, make_patches
+
+    patches = make_patches(settings.patches)
+
+    def moc(path: Path) -> None:
+        coverage(patches).save(path, format="fits", overwrite=True)
+
+    info = {"patches": list(patches["patch"])}
+    return Products({"patches.parquet": table_writer(patches, PATCHES), "coverage.fits": moc}, info)
+
+
+def _stars(task: Task, _store: Store, settings: Settings) -> Products:
+    from viamachinae.stars.load import load_patch
+
+    loaded = load_patch(settings, pd.Series(task.work["patch"]))
+    info = {"n_stars": len(loaded.table), "report": _plain(loaded.report)}
+    return Products({f"stars/{task.name}.parquet": table_writer(loaded.table, STARS)}, info)
+
+
+def _plan(task: Task, store: Store, settings: Settings) -> Products:
+    from viamachinae.streams.regions import signal_regions
+
+    (stars_ref,) = task.of("stars")
+    relative = f"stars/{task.name}.parquet"
+    stars = store.read(stars_ref, relative, STARS, columns=list(settings.regions.coordinates))
+    regions = [
+        {"coordinate": r.coordinate, "index": int(r.index), "low": float(r.low), "high": float(r.high)}
+        for coordinate in settings.regions.coordinates
+        for r in signal_regions(stars, coordinate, settings.regions)
+    ]
+
+    def write(path: Path) -> int:
+        path.write_text(json.dumps(regions, indent=1) + "\n", encoding="utf-8")
+        return len(regions)
+
+    return Products({f"plan/{task.name}.json": write}, {"n_regions": len(regions)})
+
+
+def _scores(task: Task, store: Store, settings: Settings) -> Products:
+    from viamachinae.anomaly import score_region
+    from viamachinae.streams.regions import SignalRegion
+
+    patch = task.work["patch"]
+    stars = store.read(task.of("stars")[0], f"stars/{patch}.parquet", STARS)
+    writers: dict[str, Callable[[Path], int | None]] = {}
+    scores, summaries = [], []
+    for region in task.work["regions"]:
+        window = SignalRegion(**region)
+        if settings.scan.keep_models:
+            with tempfile.TemporaryDirectory(prefix="vm-models-") as folder:
+                table, summary = score_region(stars, window, settings, patch, Path(folder))
+                writers.update(_models(Path(folder), f"models/{task.name}/{window.index:+04d}"))
+        else:
+            table, summary = score_region(stars, window, settings, patch)
+        scores.append(SCORES.conform(table))
+        summaries.append(summary)
+    writers[f"scores/{task.name}.parquet"] = table_writer(pd.concat(scores, ignore_index=True), SCORES)
+    writers[f"regions/{task.name}.parquet"] = table_writer(pd.DataFrame(summaries), REGIONS)
+    return Products(writers, {"n_regions": len(summaries)})
+
+
+def _models(folder: Path, relative: str) -> dict[str, Callable[[Path], None]]:
+    """Return writers of the checkpoints in ``folder``, which is gone when they write."""
+
+    def copy(content: bytes) -> Callable[[Path], None]:
+        def write(path: Path) -> None:
+            path.write_bytes(content)
+
+        return write
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {f"{relative}/{path.relative_to(folder).as_posix()}": copy(path.read_bytes()) for path in files}
+
+
+def _lines(task: Task, store: Store, settings: Settings) -> Products:
+    from viamachinae.streams.lines import search
+
+    stars = store.read(task.of("stars")[0], f"stars/{task.name}.parquet", STARS)
+    found = []
+    for coordinate in settings.regions.coordinates:
+        refs = [ref for ref in task.of("scores") if ref.name.split("/")[1] == coordinate]
+        if refs:
+            scores, regions = read_scores(store, refs)
+            found.append(search(stars, scores, regions, settings, task.name))
+    rois = pd.concat(found, ignore_index=True) if found else ROIS.empty()
+    return Products({f"rois/{task.name}.parquet": table_writer(rois, ROIS)}, {"n_rois": len(rois)})
+
+
+def read_scores(store: Store, refs: Sequence[TaskRef]) -> tuple[pd.DataFrame, list[SignalRegion]]:
+    """Return the scores of one patch and coordinate, and the regions that they belong to."""
+    from viamachinae.streams.regions import SignalRegion
+
+    tables = [store.read(ref, f"scores/{ref.name}.parquet", SCORES) for ref in refs]
+    rows = pd.concat([store.read(ref, f"regions/{ref.name}.parquet", REGIONS) for ref in refs])
+    columns = ("coordinate", "region", "low", "high")
+    regions = [SignalRegion(*values) for values in zip(*(rows[c].tolist() for c in columns), strict=True)]
+    return pd.concat(tables, ignore_index=True), sorted(regions, key=lambda region: region.index)
+
+
+def _fragments(task: Task, store: Store, settings: Settings) -> Products:
+    from viamachinae.streams.fragments import build
+
+    stars = store.read(task.of("stars")[0], f"stars/{task.name}.parquet", STARS)
+    rois = store.read(task.of("lines")[0], f"rois/{task.name}.parquet", ROIS)
+    fragments = build(stars, rois, task.work["patch"], settings.fragments)
+    writers = {f"fragments/{task.name}.parquet": table_writer(fragments, FRAGMENTS)}
+    return Products(writers, {"n_fragments": len(fragments)})
+
+
+def _plain(value: Any) -> Any:
+    """Return a report as JSON-like values (NumPy numbers become Python's)."""
+    return json.loads(json.dumps(value, default=lambda v: v.item() if hasattr(v, "item") else str(v)))
+
+
+#: The work of every stage, by name.
+DEFAULT_STAGES: Mapping[str, StageFunction] = {
+    "patches": _patches,
+    "stars": _stars,
+    "plan": _plan,
+    "scores": _scores,
+    "lines": _lines,
+    "fragments": _fragments,
+    "streams": candidate_products,
+    "report": report_products,
+}
