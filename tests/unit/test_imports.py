@@ -19,6 +19,7 @@ import viamachinae
 PACKAGE = Path(viamachinae.__file__).parent
 
 # docs/architecture.md: a module may import from rooms of a lower number, and from its own room.
+# The report stands above the calibration, whose words it repeats.
 FLOORS = {
     "errors": 0,
     "config": 1,
@@ -28,12 +29,12 @@ FLOORS = {
     "density": 4,
     "anomaly": 5,
     "streams": 6,
-    "report": 7,
     "catalog": 7,
     "calibration": 7,
     "benchmark": 7,
-    "scan": 8,
-    "cli": 9,
+    "report": 8,
+    "scan": 9,
+    "cli": 10,
 }
 ONLY_IN = {
     "torch": {"density", "anomaly", "benchmark"},
@@ -115,7 +116,8 @@ def test_libraries_stay_in_their_rooms(module):
 
 def test_the_two_checks_can_fail():
     assert upward("viamachinae.sky.frame", {"viamachinae.scan.store.Store"})
-    assert upward("viamachinae.report.page", {"viamachinae.catalog.export.write"})
+    assert upward("viamachinae.report.page", {"viamachinae.scan.store.Store"})
+    assert upward("viamachinae.catalog.export", {"viamachinae.calibration.rates.compare"})
     assert upward("viamachinae", {"viamachinae.errors.ConfigError"})
     assert not upward("viamachinae.scan.store", {"viamachinae.sky.frame.PatchFrame", "numpy"})
     assert strangers("viamachinae.sky.frame", {"torch.nn"})
