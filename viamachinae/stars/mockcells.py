@@ -119,8 +119,8 @@ def _draw(
     expected = np.cumsum(top) * step * area * component.local_density * mock.density
     if expected[-1] > _MOST:
         msg = (
-            f"the mock sky holds too many stars near (ra, dec) = ({ra.mean():.1f}, {dec.mean():.1f}) deg, where "
-            "its dustless Milky Way is dense; choose fields further from the Galactic plane, or lower "
+            f"the mock sky holds too many stars near (ra, dec) = ({ra[0, 0]:.1f}, {dec[0, 0]:.1f}) deg, "
+            "where its dustless Milky Way is dense; choose fields further from the Galactic plane, or lower "
             f"mock.density (now {mock.density:g}) or mock.g_max (now {mock.g_max:g})"
         )
         raise ConfigError(msg)
