@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 # The searches run one process a core; a thread pool in each would only make them wait for each other.
 export OMP_NUM_THREADS ?= 1
 
+# Named one by one: a package with __all__ hides its modules from pdoc, which warns of the others.
+MODULES = $(shell find viamachinae -name '*.py' ! -name __main__.py | sed 's|/__init__.py$$||; s|.py$$||; s|/|.|g' | sort)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format docs clean
 
@@ -25,7 +28,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(if $(PYTHON),,echo "no python3.11 or python3 found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is older than Python 3.11: name a newer one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+		{ echo "$(PYTHON) does not run or is older than Python 3.11: name another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian: python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -53,7 +56,7 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m viamachinae.config.reference docs/settings.md
-	$(BIN)/pdoc --docformat numpy --output-directory docs/_build viamachinae
+	PYTHONWARNINGS='ignore:The module specification' $(BIN)/pdoc --docformat numpy --output-directory docs/_build $(MODULES)
 
 clean:
 	rm -rf demo-out docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
