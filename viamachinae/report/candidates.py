@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from viamachinae.report.data import ReportData
@@ -17,7 +19,7 @@ NOT_CALIBRATED = "not calibrated"
 def probability(value: float) -> str:
     """Return a probability as HTML, or that there is none."""
     value = float(value)
-    if value != value:
+    if math.isnan(value):
         return f'<span class="soft">{NOT_CALIBRATED}</span>'
     if value >= 0.001:
         return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
@@ -66,12 +68,12 @@ def candidate_section(data: ReportData, stream: pd.Series) -> str:
     judged = int((members["membership"] < SHOWN_MEMBERSHIP).sum())
     n_rois = int(data.candidate_rois(stream).sum())
     stars = (
-        "Coloured: stars by membership. Dark grey: stars near the track that were judged and not taken. Light "
-        "grey: fiducial stars of the patches. Dashed vermilion: the track. Blue: each patch (dashed) and its "
-        f"searched circle. {judged:,} stars of membership below {SHOWN_MEMBERSHIP:g} are in the dark grey."
+        f"Coloured: stars by membership. Dark grey: {judged:,} more near the track, of membership below "
+        f"{SHOWN_MEMBERSHIP:g}. Light grey: fiducial stars of the patches. Dashed vermilion: the track. "
+        "Blue: each patch (dashed) and its searched circle."
     )
     rois = (
-        f"{n_rois} regions of interest make this candidate. Left: they among all regions of interest of the "
+        f"{n_rois} regions of interest make this candidate. Left: these among all regions of interest of the "
         "scan. Right: most significant line at each place in proper motion, over the candidate's patches; "
         "the candidate's own are outlined."
     )
@@ -110,11 +112,11 @@ def _calibrated(data: ReportData, stream: pd.Series) -> str:
     if len(rows) == 0:
         return ""
     row = rows.iloc[0]
+    limits = f"{number(row['expected_low'])} to {number(row['expected_high'])}"
     return (
-        f"<p>A null scan has {int(row['n_null'])} candidates at least this significant, so "
-        f"{number(row['expected'])} false ones are expected here (95 % limits {number(row['expected_low'])} to "
-        f"{number(row['expected_high'])}). p-value {probability(row['p_value'])}, q-value "
-        f"{probability(row['q_value'])}.</p>"
+        f"<p>Candidates of the null scan at least this significant: {int(row['n_null'])}; "
+        f"false ones expected here: {number(row['expected'])} (95 % limits {limits}). "
+        f"p-value {probability(row['p_value'])}, q-value {probability(row['q_value'])}.</p>"
     )
 
 

@@ -36,7 +36,7 @@ class ReportData:
     star_counts : mapping
         Patch to (step of the selection to stars that it left or dropped).
     seconds : mapping
-        Stage to wall-clock seconds.
+        Stage to the seconds of its tasks, summed.
     fragments : DataFrame
         FRAGMENTS tables of all patches; they say which regions of interest make
         a candidate. Without them none is marked.

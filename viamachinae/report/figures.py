@@ -97,7 +97,7 @@ def _layers(
     membership = members["membership"].to_numpy(dtype=np.float64)
     shown = membership >= SHOWN_MEMBERSHIP
     x, y = (np.asarray(v, dtype=np.float64) for v in place)
-    axes.scatter(x[~shown], y[~shown], s=3, c=GREY, lw=0, alpha=0.45)
+    axes.scatter(x[~shown], y[~shown], s=5, c=GREY, lw=0, alpha=0.6)
     axes.scatter(
         x[shown],
         y[shown],

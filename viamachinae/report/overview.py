@@ -38,7 +38,8 @@ def scan_facts(data: ReportData) -> str:
     return facts(
         {
             "stars": text(source),
-            "patch radius": f"{s.patches.radius:g}° <span class=soft>({s.fiducial.radius:g}° searched)</span>",
+            "patch radius": f"{s.patches.radius:g}° "
+            f"<span class=soft>({s.fiducial.radius:g}° searched)</span>",
             "fiducial cuts": f"G &lt; {s.fiducial.g_max:g}, {s.fiducial.colour[0]:g} ≤ BP−RP ≤ "
             f"{s.fiducial.colour[1]:g}",
             "signal regions": f"{s.regions.width:g} mas/yr every {s.regions.stride:g}",
@@ -97,18 +98,19 @@ def meaning() -> str:
     """Return the section that explains the numbers of the page (HTML)."""
     items = [
         (
-            "<b>Significance</b> (σ) is the tail probability of the stars on a line against its surroundings, "
-            "before any look-elsewhere correction, written as Gaussian sigma; patches add in quadrature."
+            "<b>Significance</b> (σ) is the tail probability of the stars on a line against its "
+            "surroundings, before any look-elsewhere correction, written as Gaussian sigma; patches add in "
+            "quadrature."
         ),
         (
-            "<b>p-value</b>: the chance that a search of a streamless sky of the same area gives at least one "
-            "candidate this significant, from a null scan. <b>q-value</b>: the smallest expected share of false "
-            "candidates in a list that holds this one and all better ones."
+            "<b>p-value</b>: the chance that a search of a streamless sky of the same area gives at least "
+            "one candidate this significant, from a null scan. <b>q-value</b>: the smallest expected share "
+            "of false candidates in a list that holds this one and all better ones."
         ),
         (
             "<b>Membership</b>: the probability that a star belongs to the candidate rather than to its "
-            "surroundings, if the candidate is real. <b>Members</b> counts stars above 0.5; in brackets the sum "
-            "of memberships."
+            "surroundings, if the candidate is real. <b>Members</b> counts stars above 0.5; in brackets the "
+            "sum of memberships."
         ),
         (
             "<b>Trainings</b>: signal regions whose density models were trained separately and agree on the "
@@ -178,7 +180,7 @@ def _time_table(data: ReportData) -> str:
         return "<p class=soft>No times were recorded.</p>"
     rows = [[text(stage), number(seconds, 1)] for stage, seconds in data.seconds.items()]
     rows.append(["<b>all</b>", f"<b>{number(sum(data.seconds.values()), 1)}</b>"])
-    return table(["stage", "seconds"], rows)
+    return table(["stage", "seconds<small>summed over tasks</small>"], rows)
 
 
 def _settings_table(settings: Settings) -> str:

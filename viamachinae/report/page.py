@@ -11,9 +11,9 @@ from viamachinae.report.stylesheet import STYLESHEET
 __all__ = ["ReportData", "render"]
 
 _NONE_FOUND = (
-    "<p>No group of independent trainings agreed on a line, so there is no candidate. That is a result, not a "
-    "fault: the distribution of lines below says how far the best of them fell short. A fainter, wider or "
-    "shorter stream may still be there.</p>"
+    "<p>No group of independent trainings agreed on a line, so there is no candidate. That is a result, "
+    "not a fault: the distribution of lines below says how far the best of them fell short. A fainter, "
+    "wider or shorter stream may still be there.</p>"
 )
 
 

@@ -27,7 +27,7 @@ __all__ = [
 
 #: Okabe and Ito's vermilion and blue, and greys that stay apart in print.
 ACCENT, BLUE = "#D55E00", "#0072B2"
-INK, GREY, PALE = "#2b2f36", "#8b919a", "#d3d6db"
+INK, GREY, PALE = "#2b2f36", "#7b818b", "#ccd0d6"
 #: Colour map of membership: pale for doubtful, dark for sure.
 MEMBER_MAP = "viridis_r"
 
