@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "outputs.md"
 
 def test_the_page_of_tables_is_current():
     assert PAGE.read_text(encoding="utf-8") == outputs_page(), (
-        "docs/outputs.md is behind the schema; write viamachinae.catalog.columns.outputs_page() into it"
+        "docs/outputs.md is behind the schema; run `python -m viamachinae.catalog.columns docs/outputs.md`"
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from viamachinae.schema import TABLES, Column, TableSchema
 
 __all__ = ["outputs_page"]
@@ -9,17 +12,19 @@ __all__ = ["outputs_page"]
 _INTRODUCTION = """\
 # Tables
 
-Every table that a scan writes, with its columns. This page is made from `viamachinae.schema`, the one place
-where tables are declared: `viamachinae.catalog.columns.outputs_page()` returns it, and a test compares the two.
+Every table that a scan writes, with its columns. This page is made from `viamachinae.schema`, the one
+place where tables are declared, by `python -m viamachinae.catalog.columns docs/outputs.md`.
 
-Inside a scan the tables are Parquet with page checksums; the unit and the description of a column stand in the
-metadata of its field, and null means missing. `viamachinae export` writes `streams`, `members` and `tracks` as
-ECSV, FITS and Parquet, each with units, descriptions, the version of viamachinae, the hash of the settings, the
-Gaia release, the number of rows and a hash of the content (`rows`, `content_sha256`; `VMROWS`, `VMSHA256` in
-FITS). `viamachinae.catalog.read(path)` checks both; `astropy.table.Table.read(path)` reads all three formats.
-In an exported table a missing number is masked or NaN, and a missing text is empty.
+Inside a scan the tables are Parquet with page checksums; the unit and the description of a column stand
+in the metadata of its field, and null means missing. `viamachinae export` writes `streams`, `members`
+and `tracks` as ECSV, FITS and Parquet, each with units, descriptions, the version of viamachinae, the
+hash of the settings, the Gaia release, the number of rows and a hash of the content (`rows`,
+`content_sha256`; in FITS `VMROWS`, `VMSHA256`). `viamachinae.catalog.read(path)` checks both;
+`astropy.table.Table.read(path)` reads all three formats. In an exported table a missing number is masked
+or NaN, and a missing text is empty.
 
-Further columns may follow the declared ones: those that `stars.carry` names travel from the input to `members`.
+Further columns may follow the declared ones: those that `stars.carry` names travel from the input to
+`members`.
 """
 
 
@@ -40,3 +45,7 @@ def _row(column: Column) -> str:
     # A bar would end the cell.
     meaning = column.description.replace("|", "\\|") + (" (optional)" if column.optional else "")
     return f"| `{column.name}` | {column.dtype} | {column.unit} | {meaning} |"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(outputs_page(), encoding="utf-8")
