@@ -21,7 +21,7 @@ def covered_fraction(ra: ArrayLike, dec: ArrayLike, centre: tuple[float, float],
 
     Cells have about a fifteenth of the patch's radius (nside 32 at 15 deg), and are larger
     where there are few stars: a sparse table that covers the patch has no
-    empty cells by chance alone.
+    empty cells by chance alone. Cells that the table's edge crosses count as covered.
 
     Parameters
     ----------

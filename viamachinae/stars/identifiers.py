@@ -69,7 +69,7 @@ def _rounded_to(ids: NDArray[np.int64]) -> int:
     intact = (large & ((np.int64(1) << bits.astype(np.int64)) - 1)) != 0
     if (bits - _COMPONENT_BITS).sum() >= _EVIDENCE and intact.mean() <= _EXCEPTIONS:
         return int(2 ** bits.min())
-    big = ids[ids >= 2**53]
+    big = ids[ids >= 2**40]  # no running number gets there
     step = _COMPONENT_BITS + 5
     if big.size * 5.0 >= _EVIDENCE and (big % 2**step != 0).mean() <= _EXCEPTIONS:
         return int(2**step)
