@@ -44,7 +44,7 @@ ONLY_IN = {
     "pyvo": {"stars"},
     "typer": {"cli"},
 }
-IMPORTED_AS = {"scikit-image": "skimage", "scikit-learn": "sklearn"}
+IMPORTED_AS = {"pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
 HEAVY = ("torch", "ray", "astroquery", "nflows")
 SLOW = ("healpy", "matplotlib", "astropy", "sklearn", "mocpy")
 
@@ -128,7 +128,7 @@ def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     rows = [*project["dependencies"], *(r for g in project["optional-dependencies"].values() for r in g)]
     declared = {re.split(r"[^A-Za-z0-9-]", row)[0] for row in rows}
-    declared |= {"skimage", "sklearn"} & {IMPORTED_AS.get(name, name) for name in declared}
+    declared |= {IMPORTED_AS.get(name, name) for name in declared}
     used = {name.split(".")[0] for module in MODULES for name in imports(source_of(module))}
     undeclared = used - set(sys.stdlib_module_names) - declared - {"viamachinae", "pydantic_core"}
     assert undeclared == set()

@@ -83,11 +83,13 @@ def scan_summary(data: ReportData) -> str:
 
 
 def calibration_text(data: ReportData) -> str:
-    """Return what the null scan says of the whole scan, or that there was none (HTML)."""
+    """Return what the null scan says of the whole scan, or that candidates have no p-value (HTML)."""
     if data.rates is not None:
         return f"<p>{text(explain(data.rates))}</p>"
     if data.calibration is not None:
         return "<p>The p-values come from a null scan; see each candidate.</p>"
+    if len(data.streams) == 0:
+        return ""
     return (
         "<p>This scan is <b>not calibrated</b>: no p-value stands behind these candidates yet. Search a "
         "streamless sky with the same settings and run <code>viamachinae calibrate</code>.</p>"

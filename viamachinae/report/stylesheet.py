@@ -17,7 +17,7 @@ p { max-width: 46rem; margin: .6rem 0; }
 a { color: var(--link); text-decoration-thickness: 1px; text-underline-offset: 2px; }
 .lead { font-size: 1.1rem; color: var(--soft); }
 .id { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .92em; white-space: nowrap; }
-.facts { display: flex; flex-wrap: wrap; gap: .4rem 1.9rem; margin: 1rem 0; padding: .8rem 1.1rem;
+.facts { display: flex; flex-wrap: wrap; gap: .4rem 1.5rem; margin: 1rem 0; padding: .8rem 1.1rem;
   background: var(--wash); border-radius: 6px; }
 .facts dt { font-size: .78rem; color: var(--soft); text-transform: uppercase; letter-spacing: .04em; }
 .facts dd { margin: 0; font-size: 1.02rem; font-variant-numeric: tabular-nums; }
