@@ -17,12 +17,6 @@ from viamachinae.scan.runner import InlineRunner, Outcome, Runner
 from viamachinae.scan.task import Task
 
 
-@pytest.fixture(scope="module")
-def ray_runner() -> Iterator[RayRunner]:
-    with RayRunner(workers=2) as runner:
-        yield runner
-
-
 @pytest.fixture(params=["inline", "ray"])
 def runner(request: pytest.FixtureRequest) -> Runner:
     return InlineRunner() if request.param == "inline" else request.getfixturevalue("ray_runner")

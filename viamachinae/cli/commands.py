@@ -107,7 +107,8 @@ def candidates_table(streams: pd.DataFrame) -> Table:
     """Return the best candidates as a table for the terminal."""
     table = Table(title=f"{len(streams)} stream candidates", title_justify="left")
     for heading in ("stream", "sigma", "members", "patches", "ra", "dec", "length", "pmra", "pmdec"):
-        table.add_column(heading, justify="left" if heading == "stream" else "right")
+        left = heading == "stream"
+        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
     for row in streams.head(_SHOWN).to_dict("records"):
         numbers = [f"{row[name]:.1f}" for name in ("ra", "dec", "length", "pmra", "pmdec")]
         counts = [str(row["n_members"]), str(row["n_patches"])]
@@ -131,7 +132,8 @@ def calibrate(folder: Path, null: Path) -> None:
     console = Console()
     table = Table(title="false candidates expected at each significance", title_justify="left")
     for heading in ("stream", "sigma", "expected", "95 % limits", "p-value", "q-value"):
-        table.add_column(heading, justify="left" if heading == "stream" else "right")
+        left = heading == "stream"
+        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
     for row in calibrated.table.head(_SHOWN).to_dict("records"):
         limits = f"{row['expected_low']:.2f} .. {row['expected_high']:.2f}"
         numbers = [f"{row[name]:.3g}" for name in ("p_value", "q_value")]

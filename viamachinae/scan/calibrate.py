@@ -107,6 +107,6 @@ def read_calibration(store: Store, ref: TaskRef) -> tuple[pd.DataFrame, RateSumm
     table = store.read(ref, _TABLE, CALIBRATION)
     receipt = store.receipt(ref)
     rates: dict[str, Any] = dict(receipt.info["rates"]) if receipt else {}
-    filled = {k: math.nan if v is None else v for k, v in rates.items()}
+    filled: dict[str, Any] = {k: math.nan if v is None else v for k, v in rates.items()}
     filled["threshold"] = -math.inf if rates.get("threshold") is None else rates["threshold"]
     return table, RateSummary(**filled)

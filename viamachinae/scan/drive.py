@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,7 @@ def run_scan(
     out : Path
         Its folder; made when it does not exist.
     runner : Runner, optional
-        Where tasks run; by default as ``settings.runner`` says.
+        Where tasks run, left open; by default as ``settings.runner`` says.
     progress : Progress, optional
         How progress is shown; by default log lines.
     stages : mapping
@@ -113,7 +113,9 @@ def run_scan(
     _prepare(settings, store)
     with _log_file(out), terminable():
         try:
-            with runner or runner_for(settings) as active, progress or LogProgress() as shown:
+            # A runner that was handed in may serve other scans too: its owner closes it.
+            own = runner_for(settings) if runner is None else nullcontext(runner)
+            with own as active, progress or LogProgress() as shown:
                 work = _Work(settings, store, active, shown, stages)
                 _search(work)
         except KeyboardInterrupt as error:

@@ -40,7 +40,7 @@ def export_scan(out: Path, to: Path, formats: Sequence[str] | None = None) -> li
         streams = apply(streams, read_calibration(scan.store, calibration)[0])
     meta = {
         "settings_hash": scan.streams_task.key,
-        "release": scan.settings.stars.release,
+        "release": scan.release(),
         "scan": scan.settings.scan.name,
     }
     return write(streams, scan.members(), scan.tracks(), to, meta, formats or FORMATS)

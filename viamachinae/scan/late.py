@@ -12,7 +12,7 @@ import pandas as pd
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of, read_calibration
-from viamachinae.scan.results import finished
+from viamachinae.scan.results import finished, release_of
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef, Writer
 from viamachinae.scan.writers import table_writer, text_writer
@@ -89,7 +89,7 @@ def report_products(task: Task, store: Store, settings: Settings) -> Products:
         rates=rates,
         stars={ref.name: _background(store, ref) for ref in task.of("stars")},
     )
-    catalogue = _ecsv(streams, {"settings_hash": streams_ref.key, "release": settings.stars.release})
+    catalogue = _ecsv(streams, {"settings_hash": streams_ref.key, "release": release_of(store, task)})
     page = text_writer(render(data))
     return Products({"streams.ecsv": catalogue, "report/index.html": page}, {"n_streams": len(streams)})
 
@@ -133,7 +133,8 @@ def _tables(store: Store, refs: Sequence[TaskRef], folder: str, schema: TableSch
 
 def _counts(store: Store, ref: TaskRef) -> dict[str, int]:
     receipt = store.receipt(ref)
-    return {str(k): int(v) for k, v in receipt.info["report"].items()} if receipt else {}
+    report = receipt.info["report"] if receipt else {}
+    return {str(step): n for step, n in report.items() if type(n) is int}
 
 
 def _seconds(store: Store, refs: Sequence[TaskRef]) -> dict[str, float]:

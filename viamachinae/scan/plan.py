@@ -70,7 +70,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "scores": ("scan.seed", "scan.keep_models", "scorer", "density", "patches.radius"),
     "lines": ("roi", "lines", "regions.coordinates", "fiducial.radius"),
     "fragments": ("fragments",),
-    "streams": ("streams", "members", "fiducial.radius", "lines.width"),
+    "streams": ("streams", "members", "fiducial.radius"),
     "calibration": ("fiducial.radius", "fiducial.masks"),
     "report": ("scan", "stars.source", "stars.release", "patches", "fiducial", "regions", "roi", "scorer",
                "density", "lines", "fragments", "streams", "members", "selection", "mock"),
@@ -248,7 +248,7 @@ def changed_stages(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
         Stages whose results are made anew.
     """
     a, b = old.model_dump(mode="json"), new.model_dump(mode="json")
-    keys = [f"{s}.{k}" for s, values in a.items() for k in values if values[k] != b[s].get(k)]
+    keys = [f"{s}.{k}" for s in a if s != "runner" for k in a[s] if a[s][k] != b[s][k]]
     first = [i for i, stage in enumerate(STAGES) if _settings_hash(old, stage) != _settings_hash(new, stage)]
     if old.stars.paths != new.stars.paths:
         first.append(STAGES.index("stars"))

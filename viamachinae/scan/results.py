@@ -15,7 +15,7 @@ from viamachinae.scan.store import Store
 from viamachinae.scan.task import Task, TaskRef
 from viamachinae.schema import MEMBERS, PATCHES, STREAMS, TRACKS
 
-__all__ = ["FinishedScan", "finished", "read_settings"]
+__all__ = ["FinishedScan", "finished", "read_settings", "release_of"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,17 @@ class FinishedScan:
     def tracks(self) -> pd.DataFrame:
         """Return the TRACKS table."""
         return self.store.read(self.streams_task, "tracks.parquet", TRACKS)
+
+    def release(self) -> str:
+        """Return the Gaia release that the stars are of or imitate, as their loading found it."""
+        return release_of(self.store, self.streams_task)
+
+
+def release_of(store: Store, task: Task) -> str:
+    """Return the Gaia release of the stars that a task was made from."""
+    receipts = (store.receipt(ref) for ref in task.of("stars"))
+    found = {str(r.info["report"].get("release", "unknown")) for r in receipts if r is not None}
+    return "+".join(sorted(found)) or "unknown"
 
 
 def read_settings(out: Path) -> Settings:

@@ -146,7 +146,7 @@ def _fragments(task: Task, store: Store, settings: Settings) -> Products:
 
     stars = store.read(task.of("stars")[0], f"stars/{task.name}.parquet", STARS)
     rois = store.read(task.of("lines")[0], f"rois/{task.name}.parquet", ROIS)
-    fragments = build(stars, rois, task.work["patch"], settings.fragments)
+    fragments = build(stars, rois, task.work["patch"], settings)
     writers = {f"fragments/{task.name}.parquet": table_writer(fragments, FRAGMENTS)}
     return Products(writers, {"n_fragments": len(fragments)})
 

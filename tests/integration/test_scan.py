@@ -1,0 +1,269 @@
+"""A whole scan on a tiny sky: once done it stays done, and nothing about how it ran changes it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from viamachinae.catalog import read as read_catalogue
+from viamachinae.config.settings import Settings
+from viamachinae.config.toml import dump
+from viamachinae.errors import DataError, ExitCode, TaskError
+from viamachinae.scan import plan
+from viamachinae.scan.drive import run_scan
+from viamachinae.scan.publish import file_sha256
+from viamachinae.scan.ray_runner import RayRunner
+from viamachinae.scan.runner import InlineRunner
+from viamachinae.scan.stages import DEFAULT_STAGES, StageFunction
+from viamachinae.scan.status import status
+from viamachinae.scan.store import Store
+from viamachinae.scan.task import Products, Task
+from viamachinae.schema import STREAMS
+from viamachinae.schema.io import read_table
+
+TREE: dict[str, Any] = {
+    "scan": {"name": "tiny", "seed": 5},
+    "patches": {"centres": [[148.6, 24.2], [148.9, 28.2]], "radius": 6.0},
+    "fiducial": {"radius": 5.0},
+    "regions": {"coordinates": ["pm_lambda"], "limits": [-15.0, -8.0], "min_stars": 100},
+    "roi": {"stride": 3.0, "n_top": 50, "min_stars": 60},
+    "density": {"blocks": 1, "hidden": 16, "max_epochs": 3, "batch_size": 512, "best_epochs": 2},
+    "mock": {
+        "density": 0.1,
+        "streams": [
+            {
+                "name": "injected",
+                "n_stars": 900,
+                "start": [146.0, 18.0],
+                "end": [151.0, 34.5],
+                "pm_along": [-12.0, -12.0],
+                "pm_across": [-2.0, -2.0],
+                "width": 0.1,
+            }
+        ],
+    },
+}
+FINAL = ("members.parquet", "tracks.parquet", "streams.parquet", "streams.ecsv")
+
+
+def settings(**sections: dict[str, Any]) -> Settings:
+    return Settings.model_validate({**TREE, **{k: {**TREE.get(k, {}), **v} for k, v in sections.items()}})
+
+
+def hashes(out: Path, pattern: str = "*") -> dict[str, str]:
+    return {
+        str(path.relative_to(out)): file_sha256(path)
+        for path in sorted(out.rglob(pattern))
+        if path.is_file() and "log" not in path.parts
+    }
+
+
+def final(out: Path) -> dict[str, str]:
+    return {name: file_sha256(out / name) for name in FINAL}
+
+
+def counting(calls: Counter[str]) -> dict[str, StageFunction]:
+    def counted(fn: StageFunction) -> StageFunction:
+        def stage(task: Task, store: Store, settings: Settings) -> Products:
+            calls[task.stage] += 1
+            return fn(task, store, settings)
+
+        return stage
+
+    return {name: counted(fn) for name, fn in DEFAULT_STAGES.items()}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished scan; tests that change it copy it first."""
+    out = tmp_path_factory.mktemp("scan") / "out"
+    result = run_scan(settings(), out, runner=InlineRunner())
+    assert result.complete
+    counts = {"patches": 1, "stars": 2, "plan": 2, "scores": 4, "lines": 2, "fragments": 2}
+    assert result.done_now == {**counts, "streams": 1, "report": 1}
+    return out
+
+
+@pytest.fixture
+def copied(done: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(done, tmp_path / "scan")
+
+
+def test_a_scan_leaves_what_it_promises(done: Path) -> None:
+    table, meta = read_catalogue(done / "streams.ecsv")
+    assert meta["rows"] == len(table) == len(read_table(done / "streams.parquet", STREAMS)) > 0
+    assert meta["release"] == "gaia-dr2"
+    assert str(table["ra"].unit) == "deg"
+    assert (
+        (done / "report" / "index.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype")
+    )
+    assert (done / "coverage.fits").stat().st_size > 0
+    assert "stars" in (done / "log" / "run.log").read_text()
+    assert not list(done.rglob("*.tmp"))
+
+
+def test_a_second_run_does_no_work(done: Path) -> None:
+    before, calls = hashes(done), Counter[str]()
+    result = run_scan(settings(), done, stages=counting(calls))
+    assert not calls
+    assert sum(result.done_now.values()) == 0
+    assert hashes(done) == before
+
+
+def test_ray_gives_the_same_bytes_as_one_process(copied: Path, done: Path, ray_runner: RayRunner) -> None:
+    for stage in ("stars", "plan", "scores", "lines", "fragments", "streams", "report"):
+        shutil.rmtree(copied / "receipts" / stage)
+    run_scan(settings(), copied, runner=ray_runner)
+    assert hashes(copied / "scores") == hashes(done / "scores")
+    assert hashes(copied / "regions") == hashes(done / "regions")
+    assert final(copied) == final(done)
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        ({"members": {"half_width": 2.0}}, {"streams", "report"}),
+        ({"streams": {"min_shared": 2}}, {"streams", "report"}),
+        ({"fragments": {"max_angle": 9.0}}, {"fragments", "streams", "report"}),
+        ({"lines": {"n_angle": 90}}, {"lines", "fragments", "streams", "report"}),
+        ({"runner": {"workers": 7}}, set()),
+    ],
+)
+def test_late_settings_keep_early_results(
+    copied: Path, change: dict[str, Any], redone: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = Counter[str]()
+    with caplog.at_level(logging.WARNING, "viamachinae"):
+        run_scan(settings(**change), copied, runner=InlineRunner(), stages=counting(calls))
+    assert set(calls) == redone
+    warned = [record for record in caplog.records if "settings differ" in record.message]
+    assert bool(warned) == bool(redone)
+
+
+def test_a_damaged_result_stops_what_reads_it_and_is_made_anew(copied: Path, done: Path) -> None:
+    path = next(iter(sorted((copied / "scores").rglob("*.parquet"))))
+    content = bytearray(path.read_bytes())
+    content[100] ^= 0xFF
+    path.write_bytes(bytes(content))
+    shutil.rmtree(copied / "receipts" / "lines")
+    with pytest.raises(TaskError, match=r"1 tasks failed[\s\S]*lines/.*scores/.*published"):
+        run_scan(settings(), copied, runner=InlineRunner())
+    calls = Counter[str]()
+    run_scan(settings(), copied, runner=InlineRunner(), stages=counting(calls))
+    assert calls["scores"] == 1
+    assert final(copied) == final(done)
+
+
+def test_a_failing_patch_leaves_the_other_one_its_results(copied: Path) -> None:
+    shutil.rmtree(copied / "receipts" / "scores")
+    first = min(path.name for path in (copied / "scores").iterdir())
+
+    def failing(task: Task, store: Store, given: Settings) -> Products:
+        if task.work["patch"] == first:
+            raise ZeroDivisionError
+        return DEFAULT_STAGES["scores"](task, store, given)
+
+    with pytest.raises(TaskError, match=f"scores/{first.replace('+', '[+]')}") as caught:
+        run_scan(settings(), copied, runner=InlineRunner(), stages={**DEFAULT_STAGES, "scores": failing})
+    assert caught.value.exit_code is ExitCode.FAILED
+    assert "ZeroDivisionError" in (copied / "log" / "run.log").read_text()
+    states = {state.stage: state for state in status(copied)}
+    assert (states["scores"].done, states["scores"].total) == (2, 4)
+
+
+def test_stars_that_cannot_be_used_end_as_bad_input(tmp_path: Path) -> None:
+    def unusable(task: Task, store: Store, given: Settings) -> Products:
+        msg = f"patch {task.name}: no stars"
+        raise DataError(msg)
+
+    with pytest.raises(DataError, match="no stars"):
+        run_scan(settings(), tmp_path, runner=InlineRunner(), stages={**DEFAULT_STAGES, "stars": unusable})
+
+
+class _Recorder:
+    """Settings that remember which sections were looked at."""
+
+    def __init__(self, given: Settings, seen: set[str]) -> None:
+        self._given, self._seen = given, seen
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Settings.model_fields:
+            self._seen.add(name)
+        return getattr(self._given, name)
+
+
+def test_no_stage_reads_settings_that_its_key_leaves_out(copied: Path) -> None:
+    shutil.rmtree(copied / "receipts")
+    seen: dict[str, set[str]] = {}
+
+    def recording(fn: StageFunction) -> StageFunction:
+        def stage(task: Task, store: Store, given: Settings) -> Products:
+            recorder: Any = _Recorder(given, seen.setdefault(task.stage, set()))
+            return fn(task, store, given if task.stage == "report" else recorder)
+
+        return stage
+
+    stages = {name: recording(fn) for name, fn in DEFAULT_STAGES.items()}
+    run_scan(settings(), copied, runner=InlineRunner(), stages=stages)
+    for stage, sections in seen.items():
+        covered = {name.split(".")[0] for name in plan.SECTIONS[stage]}
+        assert sections <= covered, stage
+
+
+def _start(toml: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "viamachinae", "run", str(toml), "--out", str(out), "--inline"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _wait_for_scores(process: subprocess.Popen[bytes], out: Path) -> None:
+    end = time.monotonic() + 120
+    while not list((out / "receipts" / "scores").rglob("*.json")):
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_same_result(
+    copied: Path, done: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    toml, out = tmp_path / "scan.toml", copied
+    toml.write_text(dump(settings()), encoding="utf-8")
+    for stage in ("scores", "lines", "fragments", "streams", "report"):
+        shutil.rmtree(out / "receipts" / stage)
+        shutil.rmtree(out / stage, ignore_errors=True)
+    with _start(toml, out) as process:
+        _wait_for_scores(process, out)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    if number is signal.SIGTERM:
+        assert process.returncode == ExitCode.RESUME, stderr.decode()
+        assert b"run the same command again" in stderr
+        assert b"Traceback" not in stderr
+    kept = {path: file_sha256(path) for path in (out / "receipts" / "scores").rglob("*.json")}
+    assert 0 < len(kept) < 4
+    result = run_scan(settings(), out, runner=InlineRunner())
+    assert result.done_before["scores"] == len(kept)
+    assert {path: file_sha256(path) for path in kept} == kept
+    assert final(out) == final(done)
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_status_counts_what_holds(copied: Path) -> None:
+    assert all(state.done == state.total for state in status(copied))
+    (copied / "members.parquet").unlink()
+    states = {state.stage: state.done for state in status(copied)}
+    assert states["fragments"] == 2
+    assert states["streams"] == states["report"] == 0
+    assert json.loads((copied / "receipts" / "streams" / "sky.json").read_text())["stage"] == "streams"
