@@ -50,6 +50,6 @@ def _table(path: Path) -> Iterator[tuple[Any, Any]]:
         with fits.open(path, memmap=path.suffix.lower() != ".gz") as hdus:
             tables = [h for h in hdus if isinstance(h, fits.BinTableHDU)]
             if not tables:
-                msg = f"{path}: no binary table among its {len(hdus)} FITS extensions; it is no table, or cut short"
+                msg = f"{path}: no binary table in {len(hdus)} FITS extensions; it is no table, or cut short"
                 raise DataError(msg)
             yield hdus, tables[0]
