@@ -120,7 +120,9 @@ def join(
         if first != second and _compatible(nodes, group, first, second, settings.streams):
             group = [first if g == second else g for g in group]
     found = [[node for node, g in zip(nodes, group, strict=True) if g == k] for k in sorted(set(group))]
-    candidates = sorted((_candidate(members) for members in found), key=lambda c: (-c.significance, c.stream_id))
+    candidates = sorted(
+        (_candidate(members) for members in found), key=lambda c: (-c.significance, c.stream_id)
+    )
     return _unique(candidates)
 
 
@@ -129,7 +131,9 @@ def _fragment(
 ) -> _Fragment:
     patch = str(row["patch"])
     if patch not in frames or patch not in stars:
-        msg = f"fragment {row['fragment']}: no {'stars' if patch in frames else 'patch'} named {patch}; known: "
+        msg = (
+            f"fragment {row['fragment']}: no {'stars' if patch in frames else 'patch'} named {patch}; known: "
+        )
         raise DataError(msg + ", ".join(sorted(set(frames) & set(stars))))
     picked = stars[patch].iloc[np.asarray(row["star_rows"], dtype=np.int64)]
     ids = np.asarray(row["source_ids"], dtype=np.int64)

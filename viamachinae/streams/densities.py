@@ -71,7 +71,9 @@ class GridDensity:
         cell = size / shape
         widths = np.array(sigma) / cell
         index = cls._index(points, low, cell, shape)
-        counts = np.bincount(np.ravel_multi_index(tuple(index), shape), weights, int(shape.prod())).reshape(shape)
+        counts = np.bincount(np.ravel_multi_index(tuple(index), shape), weights, int(shape.prod())).reshape(
+            shape
+        )
         seen = np.ones(shape)
         if inside is not None:
             axes = [low[k] + (np.arange(shape[k]) + 0.5) * cell[k] for k in range(2)]
@@ -89,7 +91,9 @@ class GridDensity:
         return cls(low, cell, scale * level + floor, float(weights.sum()) + 1.0, scale * kernel / edge)
 
     @staticmethod
-    def _index(points: Floats, low: Floats, cell: Floats, shape: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _index(
+        points: Floats, low: Floats, cell: Floats, shape: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
         raw = np.floor((points - low[:, None]) / cell[:, None]).astype(np.int64)
         return np.clip(raw, 0, shape[:, None] - 1)
 

@@ -132,7 +132,7 @@ def _group(
     mine = lines.middle[best : best + 1]
     away = np.maximum(
         np.abs(distances(mine[:, 0], mine[:, 1], lines.theta, lines.r)[:, 0]),
-        np.abs(distances(*lines.middle.T, lines.theta[best], lines.r[best])),
+        np.abs(distances(lines.middle[:, 0], lines.middle[:, 1], lines.theta[best], lines.r[best])),
     )
     motion = np.hypot(*(lines.pm - lines.pm[best]).T)
     near = (

@@ -41,7 +41,7 @@ def distances(x: Floats, y: Floats, theta: npt.ArrayLike, r: npt.ArrayLike) -> F
     offset = np.radians(np.asarray(r, dtype=np.float64))[..., None]
     u, v = np.radians(x), np.radians(y)
     scale = np.sqrt((1 + u**2 + v**2) * (1 + offset**2))
-    return np.degrees(np.arcsin((u * np.cos(angle) + v * np.sin(angle) - offset) / scale))
+    return np.asarray(np.degrees(np.arcsin((u * np.cos(angle) + v * np.sin(angle) - offset) / scale)))
 
 
 def strip_fraction(delta: npt.ArrayLike, low: float, high: float, radius: float) -> Floats:
@@ -129,7 +129,7 @@ def _flat_bins(
     angle = np.radians(theta)
     projected = np.outer(np.cos(angle), x) + np.outer(np.sin(angle), y)
     index = np.floor((projected - edge) / width).astype(np.int64)
-    return index + np.arange(len(theta))[:, None] * n_bins
+    return np.asarray(index + np.arange(len(theta))[:, None] * n_bins)
 
 
 @lru_cache(maxsize=8)
@@ -141,10 +141,10 @@ def grid(radius: float, settings: LineSettings) -> HoughGrid:
     reach = np.degrees(np.tan(np.radians(radius)))
     rim = np.degrees(np.tan(np.radians(radius * settings.rim)))
     n_r = int(rim / width)
-    r = np.arange(-n_r, n_r + 1) * width
+    r = np.asarray(np.arange(-n_r, n_r + 1) * width, dtype=np.float64)
     pad = half + gap + side
     n_side = max(n_r + pad, int(np.ceil(reach / width)) + 1)
-    theta = np.arange(settings.n_angle) * (180.0 / settings.n_angle)
+    theta = np.asarray(np.arange(settings.n_angle) * (180.0 / settings.n_angle), dtype=np.float64)
     delta = np.degrees(np.arctan(np.radians(r)))
     w = settings.width
     spans = ((-w / 2, w / 2), (-w / 2 - (GAP + SIDE) * w, -w / 2 - GAP * w))

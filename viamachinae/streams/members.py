@@ -113,7 +113,8 @@ def _stars_of(
     parts = []
     for patch in candidate.patches:
         if patch not in stars or patch not in log_r:
-            msg = f"candidate {candidate.stream_id}: no stars or scores of patch {patch}; known: {sorted(stars)}"
+            known = ", ".join(sorted(set(stars) & set(log_r)))
+            msg = f"candidate {candidate.stream_id}: no stars or scores of patch {patch}; known: {known}"
             raise DataError(msg)
         value = np.asarray(log_r[patch], dtype=np.float32)
         if len(value) != len(stars[patch]):

@@ -230,7 +230,7 @@ def _check_rows(stars: pd.DataFrame, rows: npt.NDArray[np.int64], region: Signal
 
 
 def _values(stars: pd.DataFrame, coordinate: Coordinate) -> npt.NDArray[np.float64]:
-    return stars[coordinate].to_numpy().astype(np.float64)
+    return np.asarray(stars[coordinate].to_numpy(), dtype=np.float64)
 
 
 def _inside(m: npt.ArrayLike, low: float, high: float) -> npt.NDArray[np.bool_]:

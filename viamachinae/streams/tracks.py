@@ -81,13 +81,13 @@ def fit_robust(phi1: Floats, values: Floats, degree: int, ends: tuple[float, flo
     """
     top = min(degree, int((ends[1] - ends[0]) / LENGTH_PER_DEGREE), phi1.size // STARS_PER_DEGREE)
     track = Track(*ends, np.median(values, axis=1)[:, None])
-    keep = np.ones(phi1.size, dtype=bool)
+    keep: npt.NDArray[np.bool_] = np.ones(phi1.size, dtype=bool)
     for stage in range(top + 1):
         for _ in range(3):
             residual = values - track.at(phi1)
             inner = residual[:, keep]
             scatter = 1.4826 * np.median(np.abs(inner - np.median(inner, axis=1)[:, None]), axis=1)
-            near = (np.abs(residual) <= 2.5 * np.maximum(scatter, 0.05)[:, None]).all(axis=0)
+            near = np.all(np.abs(residual) <= 2.5 * np.maximum(scatter, 0.05)[:, None], axis=0)
             if np.count_nonzero(near) >= STARS_PER_DEGREE * (stage + 1):
                 keep = near
             weights = np.broadcast_to(keep.astype(np.float64), values.shape)
