@@ -13,10 +13,12 @@ from nflows.transforms import (
 )
 from torch import Tensor, nn
 
+from viamachinae.density.base import DensityModule
+
 __all__ = ["MaskedAutoregressiveFlow"]
 
 
-class MaskedAutoregressiveFlow(nn.Module):
+class MaskedAutoregressiveFlow(DensityModule):
     """Conditional masked autoregressive flow p(x | m) (Papamakarios et al. 2017).
 
     A chain of MADE blocks with affine transforms and ReLU, as ANODE uses it

@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
 from viamachinae.config.settings import DensitySettings
+from viamachinae.density.base import DensityModule, evaluate
 from viamachinae.density.maf import MaskedAutoregressiveFlow
 from viamachinae.density.preprocess import Preprocessor
 from viamachinae.density.train import State, train
@@ -24,11 +25,9 @@ __all__ = ["FAMILIES", "ConditionalDensity"]
 Array = NDArray[np.float64]
 
 #: Density families by name: what builds the module for d features.
-FAMILIES: dict[str, Callable[[int, DensitySettings], nn.Module]] = {
+FAMILIES: dict[str, Callable[[int, DensitySettings], DensityModule]] = {
     "maf": lambda d, s: MaskedAutoregressiveFlow(d, s.blocks, s.hidden, batch_norm=s.batch_norm),
 }
-
-_BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,9 @@ class ConditionalDensity:
         """
         condition = Preprocessor.fit(np.asarray(m, dtype=np.float64)[:, None], ("asinh",))
         blank = cls(settings, preprocessor.standardised(x), condition, (), np.empty(0))
-        return blank._trained(x, m, settings, rng)  # noqa: SLF001
+        return blank._trained(x, m, settings, rng)
 
-    def refit(
-        self, x: ArrayLike, m: ArrayLike, settings: DensitySettings, rng: np.random.Generator
-    ) -> Self:
+    def refit(self, x: ArrayLike, m: ArrayLike, settings: DensitySettings, rng: np.random.Generator) -> Self:
         """Train on other stars, starting from this density's best epoch.
 
         What the two densities get wrong alike cancels in their ratio. Start
@@ -126,7 +123,7 @@ class ConditionalDensity:
             training = train(model, z, c[:, 0], settings, rng)
         return replace(self, settings=settings, states=training.states, held_out=training.held_out)
 
-    def _load_into(self, model: nn.Module, settings: DensitySettings) -> None:
+    def _load_into(self, model: DensityModule, settings: DensitySettings) -> None:
         try:
             model.load_state_dict(self.states[0])
         except RuntimeError as error:
@@ -142,19 +139,14 @@ class ConditionalDensity:
         c, _ = self.condition.forward(np.asarray(m, dtype=np.float64)[:, None])
         return self._mean_log_prob(z.astype(np.float32), c.astype(np.float32)) + log_jacobian
 
-    @torch.no_grad()
     def _mean_log_prob(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Array:
         model = FAMILIES[self.settings.name](z.shape[1], self.settings)
-        model.eval()
-        features, condition = torch.from_numpy(z), torch.from_numpy(c)
+        # Copies in torch's own aligned memory: matrix products on unaligned memory differ in the last bit.
+        features, condition = torch.tensor(z), torch.tensor(c)
         rows = []
         for state in self.states:
             model.load_state_dict(state)
-            parts = [
-                model.log_prob(features[i : i + _BATCH], condition[i : i + _BATCH]).double()
-                for i in range(0, len(z), _BATCH)
-            ]
-            rows.append(torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64))
+            rows.append(evaluate(model, features, condition))
         stacked = torch.stack(rows)
         mean: Array = (torch.logsumexp(stacked, 0) - np.log(len(rows))).numpy()
         return mean
@@ -168,11 +160,11 @@ class ConditionalDensity:
             "condition": self.condition.state(),
             "n_states": len(self.states),
         }
-        arrays = {
-            f"{i}/{name}": value.numpy() for i, state in enumerate(self.states) for name, value in state.items()
-        }
+        arrays: dict[str, Any] = {"header": np.array(json.dumps(header)), "held_out": self.held_out}
+        for i, state in enumerate(self.states):
+            arrays |= {f"{i}/{name}": value.numpy() for name, value in state.items()}
         with path.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), held_out=self.held_out, **arrays)
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -184,7 +176,7 @@ class ConditionalDensity:
             The file is missing, torn, or not such a checkpoint.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 states: list[State] = [{} for _ in range(header["n_states"])]
                 for key in file.files:
@@ -192,7 +184,7 @@ class ConditionalDensity:
                     if slash:
                         states[int(index)][name] = torch.from_numpy(file[key])
                 held_out = file["held_out"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             msg = f"{path}: not a readable checkpoint ({error}); train again with keep_models = true"
             raise DataError(msg) from error
         return cls(

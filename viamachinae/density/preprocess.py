@@ -74,9 +74,7 @@ class Preprocessor:
             msg = f"a feature does not vary over the {len(data)} stars: nothing can be learned from it"
             raise DataError(msg)
         d = len(kinds)
-        return cls(
-            tuple(kinds), radius, data.min(0), data.max(0), np.zeros(d), np.ones(d)
-        ).standardised(data)
+        return cls(tuple(kinds), radius, data.min(0), data.max(0), np.zeros(d), np.ones(d)).standardised(data)
 
     def standardised(self, x: ArrayLike) -> Self:
         """Return the transform with the same ranges, standardised on the stars ``x``."""
@@ -94,9 +92,10 @@ class Preprocessor:
                 if j > 0 and self.kinds[j - 1] == "disc":
                     continue
                 z[:, j : j + 2], term = self._disc(data[:, j], data[:, j + 1])
+                log_jacobian += term
             else:
-                z[:, j], term = self._single(kind, j, data[:, j])
-            log_jacobian += term
+                z[:, j], single = self._single(kind, j, data[:, j])
+                log_jacobian += single
         return (z - self.mean) / self.scale, log_jacobian
 
     def _single(self, kind: Kind, j: int, x: Array) -> tuple[Array, Array | float]:
@@ -142,5 +141,7 @@ class Preprocessor:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         """Rebuild from :meth:`state`."""
-        arrays = {name: np.asarray(state[name], dtype=np.float64) for name in ("low", "high", "mean", "scale")}
+        arrays = {
+            name: np.asarray(state[name], dtype=np.float64) for name in ("low", "high", "mean", "scale")
+        }
         return cls(tuple(state["kinds"]), float(state["radius"]), **arrays)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from viamachinae.config.settings import DensitySettings
+from viamachinae.density.base import DensityModule, evaluate
 from viamachinae.errors import TaskError
 
 __all__ = ["Training", "train"]
@@ -19,7 +20,6 @@ __all__ = ["Training", "train"]
 State = dict[str, Tensor]
 
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
-_EVALUATION_BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Training:
 
 
 def train(
-    model: nn.Module,
+    model: DensityModule,
     z: NDArray[np.float64],
     c: NDArray[np.float64],
     settings: DensitySettings,
@@ -49,8 +49,8 @@ def train(
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Has ``log_prob(z, c)``; its parameters are changed.
+    model : DensityModule
+        Its parameters are changed.
     z : ndarray, shape (n, d)
         Preprocessed features.
     c : ndarray, shape (n,)
@@ -81,14 +81,16 @@ def train(
         for start in range(0, len(kept) - batch + 1, batch):
             rows = shuffled[start : start + batch]
             step(features[rows], condition[rows])
-        curve.append(_mean_log_prob(model, features[held], condition[held]))
+        curve.append(float(evaluate(model, features[held], condition[held]).mean()))
         if math.isfinite(curve[-1]):
             best.append((curve[-1], epoch, {k: v.clone() for k, v in model.state_dict().items()}))
             best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: settings.best_epochs]
         if not best or epoch - max(best, key=lambda entry: entry[0])[1] >= settings.patience:
             break
     if not best:
-        msg = f"training on {len(kept)} stars diverged; lower density.learning_rate ({settings.learning_rate})"
+        msg = (
+            f"training on {len(kept)} stars diverged; lower density.learning_rate ({settings.learning_rate})"
+        )
         raise TaskError(msg)
     return Training(tuple(state for _, _, state in best), np.asarray(curve))
 
@@ -99,7 +101,7 @@ def _epochs(n: int, settings: DensitySettings) -> int:
 
 
 def _stepper(
-    model: nn.Module, settings: DensitySettings, n_steps: int
+    model: DensityModule, settings: DensitySettings, n_steps: int
 ) -> Callable[[Tensor, Tensor], None]:
     """Return one step of Adam: warm-up, cosine decay, clipped gradient."""
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
@@ -123,13 +125,3 @@ def _stepper(
         schedule.step()
 
     return step
-
-
-@torch.no_grad()
-def _mean_log_prob(model: nn.Module, z: Tensor, c: Tensor) -> float:
-    model.eval()
-    parts = [
-        model.log_prob(z[i : i + _EVALUATION_BATCH], c[i : i + _EVALUATION_BATCH]).double()
-        for i in range(0, len(z), _EVALUATION_BATCH)
-    ]
-    return float(torch.cat(parts).mean())
