@@ -14,13 +14,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from viamachinae.catalog import read as read_catalogue
+from viamachinae.cli import main as cli
 from viamachinae.config.settings import Settings
 from viamachinae.config.toml import dump
-from viamachinae.errors import DataError, ExitCode, TaskError
+from viamachinae.errors import ConfigError, DataError, ExitCode, TaskError
 from viamachinae.scan import plan
+from viamachinae.scan.calibrate import calibrate_scan
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.publish import file_sha256
 from viamachinae.scan.ray_runner import RayRunner
@@ -267,3 +270,53 @@ def test_status_counts_what_holds(copied: Path) -> None:
     assert states["fragments"] == 2
     assert states["streams"] == states["report"] == 0
     assert json.loads((copied / "receipts" / "streams" / "sky.json").read_text())["stage"] == "streams"
+
+
+def test_a_null_scan_calibrates_and_the_catalogue_says_so(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    null = tmp_path / "null"
+    empty = settings(mock={"streams": []}, scan={"name": "null", "seed": 6})
+    run_scan(empty, null, runner=InlineRunner())
+    assert _code("calibrate", str(copied), "--null", str(null)) == ExitCode.COMPLETE
+    assert "lower limit" in " ".join(capsys.readouterr().out.split())
+    streams, _ = read_catalogue(copied / "streams.ecsv")
+    assert np.all((np.asarray(streams["p_value"]) > 0) & (np.asarray(streams["p_value"]) < 1))
+    calls = Counter[str]()
+    run_scan(settings(), copied, stages=counting(calls))
+    assert not calls
+
+    assert (
+        _code("export", str(copied), "--to", str(tmp_path / "cat"), "--format", "fits") == ExitCode.COMPLETE
+    )
+    table, meta = read_catalogue(tmp_path / "cat" / "streams.fits")
+    assert list(table["p_value"]) == list(streams["p_value"])
+    assert meta["release"] == "gaia-dr2"
+    assert sorted(path.name for path in (tmp_path / "cat").iterdir()) == [
+        "members.fits", "streams.fits", "tracks.fits"
+    ]  # fmt: skip
+    assert _code("export", str(copied), "--to", str(tmp_path), "--format", "pdf") == ExitCode.CONFIG
+    # Other candidates than those that were calibrated are not calibrated.
+    run_scan(settings(members={"half_width": 2.0}), copied, runner=InlineRunner())
+    assert read_catalogue(copied / "streams.ecsv")[0]["p_value"].mask.all()
+
+
+def test_a_null_scan_with_other_cuts_is_refused(copied: Path, tmp_path: Path) -> None:
+    null = shutil.copytree(copied, tmp_path / "null")
+    run_scan(settings(members={"half_width": 2.0}), null, runner=InlineRunner())
+    with pytest.raises(ConfigError, match="injected streams"):
+        calibrate_scan(copied, null)
+
+
+def test_the_report_is_drawn_anew(copied: Path) -> None:
+    page = copied / "report" / "index.html"
+    page.unlink()
+    assert _code("report", str(copied)) == ExitCode.COMPLETE
+    assert "<html" in page.read_text(encoding="utf-8")
+
+
+def _code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert isinstance(end.value.code, int)
+    return end.value.code

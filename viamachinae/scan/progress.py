@@ -6,7 +6,10 @@ import logging
 import sys
 import time
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 __all__ = ["LogProgress", "Progress", "RichProgress", "for_terminal"]
 
@@ -100,7 +103,7 @@ class RichProgress:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._id = None
+        self._id: TaskID | None = None
         self._ended, self._began = 0, 0.0
 
     def __enter__(self) -> Self:

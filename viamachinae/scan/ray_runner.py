@@ -97,7 +97,7 @@ class RayRunner:
                 else:
                     yield outcome
 
-    def _collect(self, reference: object, task: Task, attempt: int) -> Outcome | None:
+    def _collect(self, reference: Any, task: Task, attempt: int) -> Outcome | None:
         """Return the outcome of a task that ended; ``None``: its worker died, try again."""
         import ray
         from ray import exceptions
@@ -131,7 +131,8 @@ class RayRunner:
             return self.workers
         import ray
 
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return max(1, int(resources.get("CPU", 1)))
 
     def _start(self) -> None:
         if self._started:
