@@ -119,7 +119,7 @@ def _stepper(
         loss = -model.log_prob(z, c).mean()
         if not torch.isfinite(loss):
             return
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimiser.step()
         schedule.step()
