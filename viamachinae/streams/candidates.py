@@ -12,7 +12,7 @@ elsewhere resembles both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -240,14 +240,14 @@ def _name(node: _Fragment) -> str:
 
 
 def _unique(candidates: list[Candidate]) -> list[Candidate]:
-    """Give later candidates of the same name a letter, in order of significance."""
+    """Number later candidates of the same name, in order of significance."""
     taken: dict[str, int] = {}
     out = []
     for candidate in candidates:
         count = taken.get(candidate.stream_id, 0)
         taken[candidate.stream_id] = count + 1
         name = f"{candidate.stream_id}-{count + 1}" if count else candidate.stream_id
-        out.append(Candidate(**{**candidate.__dict__, "stream_id": name}))
+        out.append(replace(candidate, stream_id=name))
     return out
 
 

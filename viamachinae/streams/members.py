@@ -120,7 +120,8 @@ def _stars_of(
         if len(value) != len(stars[patch]):
             msg = f"patch {patch}: {len(value)} values of log R for {len(stars[patch])} stars"
             raise DataError(msg)
-        parts.append(stars[patch].assign(log_r=value)[stars[patch]["fiducial"].to_numpy()])
+        fiducial = stars[patch]["fiducial"].to_numpy()
+        parts.append(stars[patch][fiducial].assign(log_r=value[fiducial]))
     table = pd.concat(parts, ignore_index=True)
     order = np.lexsort((-table["log_r"].fillna(-np.inf).to_numpy(), table["source_id"].to_numpy()))
     return table.iloc[order].drop_duplicates("source_id").reset_index(drop=True)
