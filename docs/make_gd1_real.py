@@ -3,8 +3,8 @@
     python docs/make_gd1_real.py TABLE.parquet [--tracks GALSTREAMS.parquet] [--out docs/figures/gd1_real.png]
 
 TABLE holds Gaia DR2 stars in a box of proper motion around GD-1 (source_id, ra,
-dec, pmra, pmdec); it is too narrow for sidebands, so no star is scored: all
-stars of a field are searched. docs/gd1_real.md tells what comes out.
+dec, pmra, pmdec); it is too narrow for sidebands, so no star is scored: in
+every field, all stars of every window of proper motion are searched. docs/gd1_real.md tells what comes out.
 """
 
 from __future__ import annotations
@@ -24,23 +24,29 @@ from viamachinae.sky.frame import PatchFrame, SkyFrame
 from viamachinae.streams.candidates import Candidate, join
 from viamachinae.streams.fragments import build
 from viamachinae.streams.lines import gnomonic, roi_row
-from viamachinae.streams.regions import Roi, SignalRegion, Slice
+from viamachinae.streams.regions import Roi, signal_regions, slices
 from viamachinae.streams.tracks import Track, fit_robust
 
-__all__ = ["Result", "analyse", "gd1_frame", "known_track"]
+__all__ = ["Result", "analyse", "best_lines", "cut_field", "gd1_frame", "known_track", "search_field"]
 
 _LOG = logging.getLogger("make_gd1_real")
 
 #: Fields along GD-1: the largest circles that the box (|phi2| < 5.5 deg) holds, overlapping by half.
 CENTRES = np.arange(-65.0, -24.0, 5.0)
 RADIUS = 5.0
-#: The box is one window: one training, so a line may stand alone.
+#: Windows half as wide as a scan's, since the whole box is no wider than one of those. Nothing is
+#: trained, so a line may stand alone.
 SETTINGS = Settings.model_validate(
-    {"fiducial": {"radius": RADIUS}, "fragments": {"min_trainings": 1}, "streams": {"min_shared": 3}}
+    {
+        "fiducial": {"radius": RADIUS},
+        "regions": {"width": 3.0, "stride": 1.0, "min_stars": 200},
+        "roi": {"width": 3.0, "stride": 1.0, "min_stars": 200},
+        "fragments": {"min_trainings": 1},
+    }
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What the search found: ROIS and FRAGMENTS, candidates, and the joined track of the best.
 
@@ -76,8 +82,8 @@ def analyse(table: pd.DataFrame) -> Result:
         name = f"phi1{phi1:+.0f}"
         ra, dec = (float(v) for v in frame.from_frame(phi1, 0.0))
         patches.append({"patch": name, "ra": ra, "dec": dec})
-        stars[name] = _field(table, PatchFrame(ra, dec))
-        rois.append(_line(stars[name], name))
+        stars[name] = cut_field(table, PatchFrame(ra, dec))
+        rois.append(search_field(stars[name], name))
         fragments.append(build(stars[name], rois[-1], patches[-1], SETTINGS))
     joined = pd.concat([f for f in fragments if len(f)] or [FRAGMENTS.empty()], ignore_index=True)
     candidates = join(joined, pd.DataFrame(patches), stars, SETTINGS)
@@ -85,7 +91,8 @@ def analyse(table: pd.DataFrame) -> Result:
     return Result(pd.concat(rois, ignore_index=True), joined, candidates, circle, track, stars)
 
 
-def _field(table: pd.DataFrame, frame: PatchFrame) -> pd.DataFrame:
+def cut_field(table: pd.DataFrame, frame: PatchFrame) -> pd.DataFrame:
+    """Return the stars of one field as STARS; the table has no G and BP-RP, and none are needed."""
     inside = table[frame.separation(table["ra"], table["dec"]) < RADIUS]
     phi, lam = frame.to_frame(inside["ra"], inside["dec"])
     pm_phi, pm_lambda = frame.rotate_pm(inside["ra"], inside["dec"], inside["pmra"], inside["pmdec"])
@@ -94,13 +101,17 @@ def _field(table: pd.DataFrame, frame: PatchFrame) -> pd.DataFrame:
     return STARS.conform(wanted.assign(**columns, phot_g_mean_mag=np.nan, bp_rp=np.nan, fiducial=True))
 
 
-def _line(stars: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the best line among all stars of a field, as a region of interest of its own."""
-    rows = np.arange(len(stars))
-    low, high = float(stars["pm_lambda"].min()), float(stars["pm_lambda"].max())
-    across = float(stars["pm_phi_coslambda"].min()), float(stars["pm_phi_coslambda"].max())
-    roi = Roi(SignalRegion("pm_lambda", 0, low, high), Slice(0, *across), rows, rows)
-    return ROIS.conform(pd.DataFrame([roi_row(roi, *gnomonic(stars), SETTINGS, name)]))
+def search_field(stars: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the best line among all stars of every window of a field, as regions of interest."""
+    x, y = gnomonic(stars)
+    rows = []
+    for region in signal_regions(stars, "pm_lambda", SETTINGS.regions):
+        inside = np.flatnonzero(region.holds(stars["pm_lambda"]))
+        other = stars["pm_phi_coslambda"].to_numpy()[inside]
+        for window in slices(other, SETTINGS.roi):
+            chosen = inside[window.holds(other)]
+            rows.append(roi_row(Roi(region, window, chosen, chosen), x, y, SETTINGS, name))
+    return ROIS.conform(pd.DataFrame(rows))
 
 
 def _track(stars: pd.DataFrame, candidate: Candidate) -> tuple[GreatCircle, Track]:
@@ -111,6 +122,12 @@ def _track(stars: pd.DataFrame, candidate: Candidate) -> tuple[GreatCircle, Trac
     pm = circle.rotate_pm(ra, dec, line["pmra"].to_numpy(), line["pmdec"].to_numpy())
     ends = (float(phi1.min()), float(phi1.max()))
     return circle, fit_robust(phi1, np.vstack([phi2, *pm]), SETTINGS.members.degree, ends)
+
+
+def best_lines(result: Result) -> pd.DataFrame:
+    """Return the most significant region of interest of every field, in the order of the fields."""
+    best = result.rois.loc[result.rois.groupby("patch", sort=False)["significance"].idxmax()]
+    return best.reset_index(drop=True)
 
 
 def known_track(tracks: pd.DataFrame) -> pd.DataFrame:
@@ -146,7 +163,7 @@ def _draw(result: Result, known: pd.DataFrame | None, out: Path) -> None:
     sky.set(ylabel="$\\phi_2$ (deg)", xlim=(-71, -19), ylim=(-6.2, 6.2))
     sky.set_title(f"{best.stream_id}: {best.significance:.1f} sigma in {len(best.patches)} fields")
     sky.legend(loc="upper right", fontsize=8, framealpha=0.95)
-    bars.bar(CENTRES, result.rois["significance"], width=3.0, color="tab:blue")
+    bars.bar(CENTRES, best_lines(result)["significance"], width=3.0, color="tab:blue")
     bars.axhline(SETTINGS.fragments.min_significance, c="k", ls=":", lw=1)
     bars.set(xlabel="$\\phi_1$ (deg, GD-1 frame)", ylabel="best line of\nthe field (sigma)")
     figure.savefig(out, dpi=130)
@@ -165,9 +182,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     result = analyse(pd.read_parquet(arguments.table))
     known = known_track(pd.read_parquet(arguments.tracks)) if arguments.tracks else None
-    _LOG.info(
-        "%s", result.rois[["patch", "n_top", "n_line", "expected", "significance"]].to_string(index=False)
-    )
+    columns = ["patch", "region", "slice", "n_top", "n_line", "expected", "significance"]
+    _LOG.info("%s", best_lines(result)[columns].to_string(index=False, float_format="%.2f"))
     for candidate in result.candidates:
         _LOG.info("%s: %.1f sigma, %s", candidate.stream_id, candidate.significance, candidate.fragments)
     if known is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -61,7 +63,7 @@ def test_strip_fraction_is_the_area_on_the_sphere(delta):
 
 def test_strips_fill_the_cap():
     edges = np.linspace(-11, 11, 23)
-    parts = [strip_fraction(1.0, a, b, RADIUS)[0] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [strip_fraction(1.0, a, b, RADIUS)[0] for a, b in itertools.pairwise(edges)]
     assert sum(parts) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -194,7 +196,11 @@ def test_order_of_the_stars_changes_nothing():
 
 @pytest.mark.parametrize(
     ("x", "y", "text"),
-    [([1.0], [1.0], "at least two"), ([1.0, 11.0], [0.0, 0.0], "outside"), ([1.0, np.nan], [0.0, 0.0], "finite")],
+    [
+        ([1.0], [1.0], "at least two"),
+        ([1.0, 11.0], [0.0, 0.0], "outside"),
+        ([1.0, np.nan], [0.0, 0.0], "finite"),
+    ],
 )
 def test_bad_stars_are_refused(x, y, text):
     with pytest.raises(DataError, match=text):

@@ -135,9 +135,10 @@ def _fragment(
             f"fragment {row['fragment']}: no {'stars' if patch in frames else 'patch'} named {patch}; known: "
         )
         raise DataError(msg + ", ".join(sorted(set(frames) & set(stars))))
-    picked = stars[patch].iloc[np.asarray(row["star_rows"], dtype=np.int64)]
-    ids = np.asarray(row["source_ids"], dtype=np.int64)
-    if not np.array_equal(picked["source_id"].to_numpy(), ids):
+    rows, ids = (np.asarray(row[name], dtype=np.int64) for name in ("star_rows", "source_ids"))
+    known = rows < len(stars[patch])
+    picked = stars[patch].iloc[rows[known]]
+    if not (known.all() and np.array_equal(picked["source_id"].to_numpy(), ids)):
         msg = f"fragment {row['fragment']}: its stars are not those of patch {patch}; build fragments again"
         raise DataError(msg)
     circle = GreatCircle(row["pole_ra"], row["pole_dec"], row["ra"], row["dec"])
@@ -240,7 +241,7 @@ def _name(node: _Fragment) -> str:
 
 
 def _unique(candidates: list[Candidate]) -> list[Candidate]:
-    """Number later candidates of the same name, in order of significance."""
+    """Put a number behind later candidates of the same name, in order of significance."""
     taken: dict[str, int] = {}
     out = []
     for candidate in candidates:
