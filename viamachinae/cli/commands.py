@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -105,12 +106,13 @@ def run(settings: Settings, out: Path) -> None:
 
 def candidates_table(streams: pd.DataFrame) -> Table:
     """Return the best candidates as a table for the terminal."""
-    table = Table(title=f"{len(streams)} stream candidates", title_justify="left")
-    for heading in ("stream", "sigma", "members", "patches", "ra", "dec", "length", "pmra", "pmdec"):
-        left = heading == "stream"
-        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
+    table = Table(
+        title=f"{len(streams)} stream candidates", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for heading in ("stream", "sigma", "members", "patches", "ra", "dec", "pmra", "pmdec"):
+        table.add_column(heading, justify="left" if heading == "stream" else "right", no_wrap=True)
     for row in streams.head(_SHOWN).to_dict("records"):
-        numbers = [f"{row[name]:.1f}" for name in ("ra", "dec", "length", "pmra", "pmdec")]
+        numbers = [f"{row[name]:.1f}" for name in ("ra", "dec", "pmra", "pmdec")]
         counts = [str(row["n_members"]), str(row["n_patches"])]
         table.add_row(str(row["stream_id"]), f"{row['significance']:.1f}", *counts, *numbers)
     return table
@@ -132,8 +134,7 @@ def calibrate(folder: Path, null: Path) -> None:
     console = Console()
     table = Table(title="false candidates expected at each significance", title_justify="left")
     for heading in ("stream", "sigma", "expected", "95 % limits", "p-value", "q-value"):
-        left = heading == "stream"
-        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
+        table.add_column(heading, justify="left" if heading == "stream" else "right", no_wrap=True)
     for row in calibrated.table.head(_SHOWN).to_dict("records"):
         limits = f"{row['expected_low']:.2f} .. {row['expected_high']:.2f}"
         numbers = [f"{row[name]:.3g}" for name in ("p_value", "q_value")]
