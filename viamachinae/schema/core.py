@@ -104,7 +104,8 @@ class TableSchema:
         for column in self.columns:
             if column.name in frame:
                 out[column.name] = self._cast(column, frame[column.name])
-        extra = {name: frame[name] for name in frame if name not in out}
+        # Bare arrays: a Series would be aligned on the caller's index and come out empty.
+        extra = {name: frame[name].array for name in frame if name not in out}
         return pd.DataFrame({**out, **extra}, index=pd.RangeIndex(len(frame)))
 
     def _cast(self, column: Column, values: pd.Series) -> object:

@@ -119,7 +119,12 @@ ROIS = TableSchema(
         Column("r", "float64", "deg", "signed distance of the line from the patch centre, along the normal"),
         Column("n_line", "int32", "", "best stars on the line"),
         Column("expected", "float64", "", "best stars expected on the line from its surroundings"),
-        Column("log10_p", "float64", "", "log10 of the tail probability of n_line, before look-elsewhere"),
+        Column(
+            "log10_p",
+            "float64",
+            "",
+            "log10 of the line's tail probability, clumps levelled, before look-elsewhere",
+        ),
         Column("significance", "float64", "", "the same in Gaussian sigma"),
         Column("top_rows", "list<int32>", "", "rows of the best stars in the stars table, best first"),
         Column("on_line", "list<bool>", "", "which of top_rows lie on the line"),
