@@ -42,7 +42,7 @@ def catalogue_paths(folder: Path, formats: Iterable[str] = FORMATS) -> list[Path
     return [folder / f"{schema.name}.{name}" for schema in (STREAMS, MEMBERS, TRACKS) for name in wanted]
 
 
-def write(  # noqa: PLR0913, PLR0917 -- three tables, where to, from where, in which form
+def write(
     streams: pd.DataFrame,
     members: pd.DataFrame,
     tracks: pd.DataFrame,
