@@ -13,6 +13,7 @@ import pytest
 
 from viamachinae import __version__
 from viamachinae.cli import main as cli
+from viamachinae.cli.commands import settings_of
 from viamachinae.cli.demo import compare
 from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
@@ -62,6 +63,14 @@ def test_a_missing_file_is_named_with_the_packaged_scans(capsys: pytest.CaptureF
     assert "nowhere" in error
     assert "demo" in error
     assert "Traceback" not in error
+
+
+def test_a_folder_with_the_name_of_a_packaged_scan_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert settings_of("demo").scan.name == "demo"
 
 
 def test_a_bad_setting_is_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,8 @@ def settings_of(scan: str) -> Settings:
         There is neither, or the settings are refused.
     """
     path = Path(scan)
-    if path.exists() or path.suffix == ".toml":
+    # A folder may bear a packaged scan's name: `run demo --out demo` makes one, and is then run again.
+    if path.is_file() or path.suffix == ".toml":
         return load(path)
     if scan in workflows():
         return workflow(scan, folder=Path.cwd())
