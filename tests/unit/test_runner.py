@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +107,23 @@ def test_a_worker_that_always_dies_is_given_up(ray_runner: RayRunner) -> None:
     assert "died 3 times" in outcome.error
 
 
-def test_workers_have_one_thread_and_the_own_environment_is_left_alone(runner: Runner) -> None:
+def test_warnings_of_a_task_are_heard_wherever_it_runs(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fn(task: Task, attempt: int) -> dict[str, Any]:
+        logging.getLogger("viamachinae.stars").warning("stars in only %d %% of it", 90)
+        return {}
+
+    with caplog.at_level(logging.WARNING, "viamachinae"):
+        assert all(outcome.ok for outcome in runner.run(tasks(2), fn))
+    assert sum("stars in only 90 % of it" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_workers_have_one_thread_and_the_own_environment_is_left_alone(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a batch system sets it; the Ray of the tests has started without.
+    monkeypatch.setenv("OMP_NUM_THREADS", "16")
     before = dict(os.environ)
 
     def fn(task: Task, attempt: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,12 +31,11 @@ _OBJECT_STORE = 100_000_000
 #: A Unix socket's path holds at most 107 bytes, of which Ray needs this many.
 _LONGEST_TEMP = 40
 _POLL = 0.5
-#: Seen by the workers of a cluster that we start; one thread each, as many workers as cores.
-_ENVIRONMENT = {
+#: What Ray is told when it starts, unless the user told it something else.
+_RAY_DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    **ONE_THREAD,
 }
 
 
@@ -79,7 +79,7 @@ class RayRunner:
         self._start()
         import ray
 
-        remote = ray.remote(call).options(num_cpus=1, max_retries=0, retry_exceptions=False)
+        remote = ray.remote(_call).options(num_cpus=1, max_retries=0, retry_exceptions=False)
         shared = ray.put(fn)
         waiting = deque((task, 1) for task in tasks)
         flying: dict[Any, tuple[Task, int]] = {}
@@ -124,6 +124,8 @@ class RayRunner:
             )
         except exceptions.RayError as error:
             return Outcome(task, error=f"Ray could not run it: {error}")
+        for warning in outcome.warnings:
+            logger.warning("%s: %s", task.id, warning)
         return outcome
 
     def _slots(self) -> int:
@@ -137,7 +139,8 @@ class RayRunner:
     def _start(self) -> None:
         if self._started:
             return
-        with environment(_ENVIRONMENT), _kept_handlers():
+        unsaid = {name: value for name, value in _RAY_DEFAULTS.items() if name not in os.environ}
+        with environment({**unsaid, **ONE_THREAD}), _kept_handlers():
             import ray
 
             if ray.is_initialized():  # a session that is not ours: use it, leave it
@@ -165,6 +168,27 @@ class RayRunner:
                 raise TaskError(msg) from error
         self._started = True
         logger.info("Ray runs %s workers", self._slots())
+
+
+class _Warnings(logging.Handler):
+    """Keeps what a worker has to say to the user: its own log goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def _call(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
+    """Run one task in a worker and return how it ended, with the warnings that it logged."""
+    heard, room = _Warnings(), logging.getLogger("viamachinae")
+    room.addHandler(heard)
+    try:
+        return replace(call(fn, task, attempt), warnings=tuple(heard.texts))
+    finally:
+        room.removeHandler(heard)
 
 
 def _cores() -> int:

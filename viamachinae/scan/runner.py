@@ -38,6 +38,8 @@ class Outcome:
         The traceback of an error that was not foreseen.
     unusable : bool
         The error says that an input cannot be used.
+    warnings : tuple of str
+        What the task logged as a warning in another process; it is logged again here.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class Outcome:
     error: str = ""
     trace: str = ""
     unusable: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -66,9 +69,10 @@ class Runner(Protocol):
 
 
 def call(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
-    """Run one task and return how it ended; an error of the task never escapes."""
+    """Run one task in one thread and return how it ended; an error of the task never escapes."""
     try:
-        return Outcome(task, fn(task, attempt))
+        with _one_thread():
+            return Outcome(task, fn(task, attempt))
     except ViaMachinaeError as error:
         return Outcome(task, error=str(error), unusable=isinstance(error, DataError))
     except Exception as error:  # noqa: BLE001  the other tasks go on; the traceback reaches the log
@@ -88,21 +92,32 @@ class InlineRunner:
 
     def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
         """Yield an outcome for every task, in order."""
-        from threadpoolctl import threadpool_limits
+        for task in tasks:
+            yield call(fn, task, 1)
 
-        # Libraries that are loaded already obey the limits, those that a task loads the environment.
-        with environment(ONE_THREAD), threadpool_limits(limits=1):
-            for task in tasks:
-                yield call(fn, task, 1)
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Allow one thread inside, whatever the environment says: batch systems set it to all cores.
+
+    Libraries that are loaded already obey the limits, those that a task loads the environment.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with environment(ONE_THREAD), threadpool_limits(limits=1):
+        yield
 
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that are not set, for what starts inside; then take them back."""
-    new = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(new)
+    """Set environment variables for what starts inside; then put back what was there."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in new:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
