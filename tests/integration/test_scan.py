@@ -24,7 +24,7 @@ from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError, DataError, ExitCode, TaskError
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibrate_scan
-from viamachinae.scan.drive import run_scan
+from viamachinae.scan.drive import execute, run_scan
 from viamachinae.scan.publish import file_sha256
 from viamachinae.scan.ray_runner import RayRunner
 from viamachinae.scan.runner import InlineRunner
@@ -32,7 +32,8 @@ from viamachinae.scan.stages import DEFAULT_STAGES, StageFunction
 from viamachinae.scan.status import status
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task
-from viamachinae.schema import STREAMS
+from viamachinae.scan.writers import table_writer
+from viamachinae.schema import MEMBERS, STREAMS, TRACKS
 from viamachinae.schema.io import read_table
 
 TREE: dict[str, Any] = {
@@ -299,6 +300,81 @@ def test_a_null_scan_calibrates_and_the_catalogue_says_so(
     # Other candidates than those that were calibrated are not calibrated.
     run_scan(settings(members={"half_width": 2.0}), copied, runner=InlineRunner())
     assert read_catalogue(copied / "streams.ecsv")[0]["p_value"].mask.all()
+
+
+def _forget(task: Task, store: Store, given: Settings) -> Products:
+    """Join nothing: the scan of a sky on which no lines agree."""
+    empty = {"members": MEMBERS, "tracks": TRACKS, "streams": STREAMS}
+    writers = {f"{name}.parquet": table_writer(schema.empty(), schema) for name, schema in empty.items()}
+    return Products(writers, {"n_streams": 0})
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (1, 0), (0, 0)])
+def test_scans_without_candidates_calibrate_and_export(
+    copied: Path, tmp_path: Path, ours: int, theirs: int
+) -> None:
+    null = shutil.copytree(copied, tmp_path / "null")
+    # A sky without injected streams is asked for; what it holds does not matter here.
+    (null / "scan.toml").write_text(dump(settings(mock={"streams": []})), encoding="utf-8")
+    shutil.rmtree(null / "receipts" / "streams")
+    stages = dict(DEFAULT_STAGES)
+    for out, some, given in ((copied, ours, settings()), (null, theirs, settings(mock={"streams": []}))):
+        stages["streams"] = DEFAULT_STAGES["streams"] if some else _forget
+        shutil.rmtree(out / "receipts" / "streams", ignore_errors=True)
+        run_scan(given, out, runner=InlineRunner(), stages=stages)
+    calibrated = calibrate_scan(copied, null)
+    assert len(calibrated.table) == len(read_table(copied / "streams.parquet", STREAMS))
+    assert bool(len(calibrated.table)) == bool(ours)
+    assert (calibrated.table["p_value"] > 0).all()
+    assert _code("report", str(copied)) == _code("status", str(copied)) == ExitCode.COMPLETE
+    assert _code("export", str(copied), "--to", str(tmp_path / "cat")) == ExitCode.COMPLETE
+    for kind in ("ecsv", "fits", "parquet"):
+        table, _ = read_catalogue(tmp_path / "cat" / f"streams.{kind}")
+        assert len(table) == len(calibrated.table)
+
+
+def test_candidates_of_other_settings_are_neither_calibrated_nor_exported(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A run that was stopped at once has left the new settings beside the old candidates.
+    (copied / "scan.toml").write_text(dump(settings(lines={"n_angle": 90})), encoding="utf-8")
+    assert _code("export", str(copied), "--to", str(tmp_path / "cat")) == ExitCode.DATA
+    assert "lines, fragments, streams" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(DataError, match=r"scan\.toml"):
+        calibrate_scan(copied, copied)
+
+
+def test_the_catalogue_needs_no_tables_of_stars_and_scores(copied: Path, tmp_path: Path) -> None:
+    for folder in ("stars", "scores", "regions", "rois", "fragments"):
+        shutil.rmtree(copied / folder)
+    assert _code("export", str(copied), "--to", str(tmp_path / "cat")) == ExitCode.COMPLETE
+
+
+def test_a_catalogue_that_cannot_be_written_is_bad_configuration(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert _code("export", str(copied), "--to", str(tmp_path / "file" / "cat")) == ExitCode.CONFIG
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_second_run_on_the_folder_leaves_results_that_are_there(copied: Path, done: Path) -> None:
+    """Two runs at once: what the other one finished since the tasks were listed is not done again."""
+    tasks: list[Task] = []
+
+    def listed(task: Task, store: Store, given: Settings) -> Products:
+        tasks.append(task)
+        return DEFAULT_STAGES["scores"](task, store, given)
+
+    shutil.rmtree(copied / "receipts" / "scores")
+    run_scan(settings(), copied, runner=InlineRunner(), stages={**DEFAULT_STAGES, "scores": listed})
+    before, calls = hashes(copied), Counter[str]()
+    stage = counting(calls)["scores"]
+    for task in tasks:
+        execute(task, 1, root=copied, settings=settings(), stage=stage)
+    assert len(tasks) == 4
+    assert not calls
+    assert hashes(copied) == before
 
 
 def test_a_null_scan_with_other_cuts_is_refused(copied: Path, tmp_path: Path) -> None:

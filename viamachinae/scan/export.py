@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from viamachinae.errors import ConfigError
 from viamachinae.scan.calibrate import calibration_of, read_calibration
 from viamachinae.scan.results import finished
 
@@ -26,7 +27,7 @@ def export_scan(out: Path, to: Path, formats: Sequence[str] | None = None) -> li
     Raises
     ------
     ConfigError
-        No scan, or an unknown format.
+        No scan, an unknown format, or a folder that cannot be written.
     DataError
         The scan is not finished.
     """
@@ -43,4 +44,9 @@ def export_scan(out: Path, to: Path, formats: Sequence[str] | None = None) -> li
         "release": scan.release(),
         "scan": scan.settings.scan.name,
     }
-    return write(streams, scan.members(), scan.tracks(), to, meta, formats or FORMATS)
+    members, tracks = scan.members(), scan.tracks()
+    try:
+        return write(streams, members, tracks, to, meta, formats or FORMATS)
+    except OSError as error:
+        msg = f"{to}: the catalogue cannot be written there ({error}); give another --to folder"
+        raise ConfigError(msg) from error

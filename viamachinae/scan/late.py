@@ -7,11 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of, read_calibration
+from viamachinae.scan.ondemand import OnDemand
 from viamachinae.scan.results import finished, release_of
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef, Writer
@@ -42,17 +45,23 @@ def candidate_products(task: Task, store: Store, settings: Settings) -> Products
 
     patches = store.read(task.of("patches")[0], "patches.parquet", PATCHES)
     fragments = _tables(store, task.of("fragments"), "fragments", FRAGMENTS)
-    with_lines = set(fragments["patch"])
-    stars = {
-        ref.name: store.read(ref, f"stars/{ref.name}.parquet", STARS)
-        for ref in task.of("stars")
-        if ref.name in with_lines
-    }
-    log_r = {}
-    for patch, table in stars.items():
-        refs = [ref for ref in task.of("scores") if ref.name.split("/")[0] == patch]
-        scores = [store.read(ref, f"scores/{ref.name}.parquet", SCORES, ["row", "log_r"]) for ref in refs]
-        log_r[patch] = best_log_r(len(table), scores)
+    refs = {ref.name: ref for ref in task.of("stars")}
+    with_lines = sorted(set(fragments["patch"]) & refs.keys())
+    of_patch: dict[str, list[TaskRef]] = {}
+    for ref in task.of("scores"):
+        of_patch.setdefault(ref.name.split("/")[0], []).append(ref)
+
+    def stars_of(patch: str) -> pd.DataFrame:
+        return store.read(refs[patch], f"stars/{patch}.parquet", STARS)
+
+    def log_r_of(patch: str) -> NDArray[np.float32]:
+        columns = ["row", "log_r"]
+        scores = [
+            store.read(ref, f"scores/{ref.name}.parquet", SCORES, columns) for ref in of_patch.get(patch, ())
+        ]
+        return best_log_r(len(stars[patch]), scores)
+
+    stars, log_r = OnDemand(with_lines, stars_of), OnDemand(with_lines, log_r_of)
     found = members(join(fragments, patches, stars, settings), stars, log_r, settings)
     writers: dict[str, Writer] = {
         "members.parquet": table_writer(found.members, MEMBERS),

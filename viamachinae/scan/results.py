@@ -11,6 +11,7 @@ from viamachinae.config.settings import Settings
 from viamachinae.config.toml import parse
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.scan import plan
+from viamachinae.scan.standing import standings
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Task, TaskRef
 from viamachinae.schema import MEMBERS, PATCHES, STREAMS, TRACKS
@@ -93,7 +94,7 @@ def finished(out: Path) -> FinishedScan:
     ConfigError
         The folder holds no scan.
     DataError
-        The candidates are not published, or were made with other settings.
+        The candidates are not published, or they or what they were made of are not those of the settings.
     """
     settings, store = read_settings(out), Store(out)
     receipt = store.receipt(TaskRef("streams", plan.SKY, ""))
@@ -101,10 +102,13 @@ def finished(out: Path) -> FinishedScan:
         msg = f"{out}: the scan has no candidates yet; finish it with the same `viamachinae run` command"
         raise DataError(msg)
     task = plan.task(settings, "streams", plan.SKY, receipt.inputs, receipt.body["work"])
-    if not store.done(task):
+    earlier = standings(store, settings, files=False)[: plan.STAGES.index("report")]
+    behind = [standing.stage for standing in earlier if not standing.complete]
+    if behind or not store.done(task):
         msg = (
             f"{out}: the candidates do not belong to the settings in scan.toml, or one of their files is "
-            "missing; bring the scan up to date with `viamachinae run`"
+            f"missing (stages to bring up to date: {', '.join(behind or ['streams'])}); "
+            "bring the scan up to date with `viamachinae run`"
         )
         raise DataError(msg)
     return FinishedScan(store, settings, task)

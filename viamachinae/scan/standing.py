@@ -1,0 +1,105 @@
+"""Which receipts of a scan folder hold under given settings, stage after stage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from viamachinae.config.settings import Settings
+from viamachinae.scan import plan
+from viamachinae.scan.store import Receipt, Store
+from viamachinae.scan.task import TaskRef
+
+__all__ = ["Standing", "standings"]
+
+_SKY_STAGES = ("patches", "streams", "report")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one stage stands.
+
+    Parameters
+    ----------
+    stage : str
+        Its name.
+    receipts : dict
+        Task's name -> its receipt, of every task that is done.
+    names : set of str or None
+        Tasks that the stage has; ``None`` while earlier stages have not said.
+    """
+
+    stage: str
+    receipts: dict[str, Receipt]
+    names: set[str] | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every task of the stage is done."""
+        return self.names is not None and self.names <= self.receipts.keys()
+
+
+def standings(store: Store, settings: Settings, *, files: bool = True) -> list[Standing]:
+    """Return where every stage stands, in the order in which they run.
+
+    A task counts when a receipt vouches for it under ``settings``, its outputs
+    have their sizes, and the same holds for all its inputs. Tables of stars
+    outside the folder are not looked at.
+
+    Parameters
+    ----------
+    store : Store
+        The scan folder.
+    settings : Settings
+        The scan.
+    files : bool
+        Whether outputs must be there; else receipts alone count, so that large
+        tables which no later step reads may be gone.
+    """
+    valid: dict[str, Receipt] = {}
+    found = []
+    for stage in plan.STAGES:
+        receipts = {
+            str(receipt.body["name"]): receipt
+            for receipt in store.receipts(stage)
+            if _holds(store, settings, receipt, valid)
+            and (not files or store.done(TaskRef(stage, str(receipt.body["name"]), receipt.key)))
+        }
+        names = _names(stage, store, settings, valid)
+        if names is not None:
+            receipts = {name: receipt for name, receipt in receipts.items() if name in names}
+        valid.update({f"{stage}/{name}": receipt for name, receipt in receipts.items()})
+        found.append(Standing(stage, receipts, names))
+    return found
+
+
+def _holds(store: Store, settings: Settings, receipt: Receipt, valid: dict[str, Receipt]) -> bool:
+    """Say whether a receipt is that of these settings and of inputs that hold themselves."""
+    for ref in receipt.inputs:
+        ours = store.receipt(ref) if ref.stage == "calibration" else valid.get(ref.id)
+        if ours is None or ours.key != ref.key:
+            return False
+    body = receipt.body
+    expected = plan.task(settings, body["stage"], body["name"], receipt.inputs, body["work"])
+    return expected.key == receipt.key
+
+
+def _names(stage: str, store: Store, settings: Settings, valid: dict[str, Receipt]) -> set[str] | None:
+    """Return the names of a stage's tasks, or ``None`` when they are not known yet."""
+    if stage in _SKY_STAGES:
+        return {plan.SKY}
+    sky = valid.get(f"patches/{plan.SKY}")
+    if sky is None:
+        return None
+    names = set(sky.info["patches"])
+    if stage != "scores":
+        return names
+    tasks: set[str] = set()
+    for name in names:
+        receipt = valid.get(f"plan/{name}")
+        if receipt is None:
+            return None
+        path = store.verified(TaskRef("plan", name, receipt.key), f"plan/{name}.json")
+        regions = json.loads(path.read_text(encoding="utf-8"))
+        tasks.update(plan.group_name(settings, name, region) for region in regions)
+    return tasks
