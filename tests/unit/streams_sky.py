@@ -17,8 +17,8 @@ CIRCLE = GreatCircle.from_points(148.0, 20.0, 153.0, 48.0)
 SETTINGS = Settings.model_validate({"fiducial": {"radius": 10.0}})
 
 
-def patches() -> pd.DataFrame:
-    rows = [{"patch": name, "ra": ra, "dec": dec} for name, (ra, dec) in CENTRES.items()]
+def patches(centres: dict[str, tuple[float, float]] = CENTRES) -> pd.DataFrame:
+    rows = [{"patch": name, "ra": ra, "dec": dec} for name, (ra, dec) in centres.items()]
     return pd.DataFrame(rows)
 
 
@@ -56,10 +56,22 @@ def make_sky(
     return out.assign(source_id=np.arange(len(out)) + 10**9, parallax=0.1, pmra_error=0.4, pmdec_error=0.4)
 
 
-def make_stars(sky: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def turned(sky: pd.DataFrame, ra: float, dec: float) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
+    """The same sky with what lies between the patches brought to ``ra, dec``, and its centres."""
+    old, new = PatchFrame(150.0, 35.0), PatchFrame(ra, dec)
+    place = old.to_frame(sky["ra"], sky["dec"])
+    motion = new.unrotate_pm(*place, *old.rotate_pm(sky["ra"], sky["dec"], sky["pmra"], sky["pmdec"]))
+    there = dict(zip(("ra", "dec", "pmra", "pmdec"), (*new.from_frame(*place), *motion), strict=True))
+    moved = {name: new.from_frame(*old.to_frame(*centre)) for name, centre in CENTRES.items()}
+    return sky.assign(**there), {name: (float(a), float(b)) for name, (a, b) in moved.items()}
+
+
+def make_stars(
+    sky: pd.DataFrame, centres: dict[str, tuple[float, float]] = CENTRES
+) -> dict[str, pd.DataFrame]:
     """STARS of both patches."""
     out = {}
-    for name, centre in CENTRES.items():
+    for name, centre in centres.items():
         frame = PatchFrame(*centre)
         inside = sky[frame.separation(sky["ra"], sky["dec"]) < 12].reset_index(drop=True)
         phi, lam = frame.to_frame(inside["ra"], inside["dec"])

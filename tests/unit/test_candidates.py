@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from streams_sky import make_roi, make_sky, make_stars, patches
+from streams_sky import make_roi, make_sky, make_stars, patches, turned
 
 from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError
@@ -23,6 +23,10 @@ def stars() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def fragments(stars) -> pd.DataFrame:
+    return fragments_of(stars)
+
+
+def fragments_of(stars: dict[str, pd.DataFrame]) -> pd.DataFrame:
     found = []
     for name, table in stars.items():
         rois = pd.concat([make_roi(table, name, k, 60 - 5 * k, seed=k) for k in range(3)], ignore_index=True)
@@ -56,6 +60,18 @@ def without_shared(fragments: pd.DataFrame, stars: dict[str, pd.DataFrame]) -> p
 def test_continuation_joins_without_shared_stars(fragments, stars):
     (candidate,) = join(without_shared(fragments, stars), patches(), stars, SETTINGS)
     assert len(candidate.fragments) == 2
+
+
+@pytest.mark.parametrize("place", [(10.0, 89.0), (20.0, -90.0), (0.1, 5.0)])
+def test_continuation_joins_anywhere_on_the_sky(place):
+    """At a pole pmra and pmdec of one stream turn by 180 deg, and at ra 0 nothing happens."""
+    sky, centres = turned(make_sky(), *place)
+    stars = make_stars(sky, centres)
+    apart = without_shared(fragments_of(stars), stars)
+    (candidate,) = join(apart, patches(centres), stars, SETTINGS)
+    assert candidate.patches == ("A", "B")
+    moved = {**stars, "B": stars["B"].assign(pmdec=stars["B"]["pmdec"] + 8.0)}
+    assert len(join(apart, patches(centres), moved, SETTINGS)) == 2
 
 
 def test_other_proper_motion_is_another_stream(fragments, stars):

@@ -11,7 +11,7 @@ elsewhere resembles both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +30,8 @@ Ints = npt.NDArray[np.int64]
 
 #: Line stars from which a proper-motion gradient is fitted; fewer give their median.
 MIN_GRADIENT = 8
+#: Room for rounding in cosines that only save exact tests.
+_SLACK = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +76,18 @@ class _Fragment:
     ra: float
     dec: float
     pm: tuple[float, float]
-    pmra: Floats = field(repr=False)
-    pmdec: Floats = field(repr=False)
     phi1: Floats = field(repr=False)
+    motion: Floats = field(repr=False)
 
     def motion_at(self, ra: float, dec: float) -> Floats:
-        """Return the proper motion (pmra, pmdec in mas/yr), continued linearly to a position."""
-        phi1 = float(self.circle.phi1(ra, dec))
-        return np.array([_continued(self.phi1, pm, phi1) for pm in (self.pmra, self.pmdec)])
+        """Return the proper motion (pmra, pmdec in mas/yr), continued linearly to a position.
+
+        Along and across the circle, since pmra and pmdec of one stream change
+        without bound near the celestial poles.
+        """
+        phi1, phi2 = (float(v) for v in self.circle.to_frame(ra, dec))
+        along, across = (_continued(self.phi1, pm, phi1) for pm in self.motion)
+        return np.array(self.circle.unrotate_pm(phi1, phi2, along, across))
 
 
 def join(
@@ -142,6 +148,7 @@ def _fragment(
         msg = f"fragment {row['fragment']}: its stars are not those of patch {patch}; build fragments again"
         raise DataError(msg)
     circle = GreatCircle(row["pole_ra"], row["pole_dec"], row["ra"], row["dec"])
+    place = picked["ra"].to_numpy(), picked["dec"].to_numpy()
     return _Fragment(
         name=str(row["fragment"]),
         patch=patch,
@@ -152,9 +159,8 @@ def _fragment(
         ra=float(row["ra"]),
         dec=float(row["dec"]),
         pm=(float(row["pmra"]), float(row["pmdec"])),
-        pmra=picked["pmra"].to_numpy().astype(np.float64),
-        pmdec=picked["pmdec"].to_numpy().astype(np.float64),
-        phi1=circle.phi1(picked["ra"].to_numpy(), picked["dec"].to_numpy()),
+        phi1=circle.phi1(*place),
+        motion=np.vstack(circle.rotate_pm(*place, picked["pmra"].to_numpy(), picked["pmdec"].to_numpy())),
     )
 
 
@@ -164,15 +170,31 @@ def _links(
     """Return linked pairs as (minus the shared stars, a, b): the surest sort first."""
     limits = settings.streams
     links = []
-    for b, second in enumerate(nodes):
-        for a, first in enumerate(nodes[:b]):
-            if first.patch == second.patch or first.circle.angle_to(second.circle) > limits.max_angle:
-                continue
-            shared = np.intersect1d(first.ids, second.ids, assume_unique=True).size
-            centres = frames[first.patch], frames[second.patch]
-            if shared >= max(1, limits.min_shared) or _continue(first, second, centres, settings):
-                links.append((-shared, a, b))
+    for a, b in _pairs(nodes, frames, settings):
+        first, second = nodes[a], nodes[b]
+        if first.circle.angle_to(second.circle) > limits.max_angle:
+            continue
+        shared = np.intersect1d(first.ids, second.ids, assume_unique=True).size
+        centres = frames[first.patch], frames[second.patch]
+        if shared >= max(1, limits.min_shared) or _continue(first, second, centres, settings):
+            links.append((-shared, a, b))
     return links
+
+
+def _pairs(
+    nodes: list[_Fragment], frames: Mapping[str, PatchFrame], settings: Settings
+) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of overlapping patches and about the same direction, found at array speed.
+
+    A thousand fragments make half a million pairs, of which few deserve an exact test.
+    """
+    poles = np.array([node.circle.matrix[2] for node in nodes])
+    centres = np.array([frames[node.patch].matrix[0] for node in nodes])
+    steepest = np.cos(np.radians(min(settings.streams.max_angle, 90.0))) - _SLACK
+    furthest = np.cos(np.radians(2 * settings.fiducial.radius)) - _SLACK
+    for b, node in enumerate(nodes):
+        near = (np.abs(poles[:b] @ poles[b]) > steepest) & (centres[:b] @ centres[b] > furthest)
+        yield from ((int(a), b) for a in np.flatnonzero(near) if nodes[a].patch != node.patch)
 
 
 def _continue(
