@@ -139,6 +139,23 @@ def test_damaged_checkpoint_is_refused_with_its_name(tmp_path, damage):
         ConditionalDensity.load(path)
 
 
+def test_checkpoint_of_unknown_settings_is_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    fit().save(path)
+    with np.load(path) as file:
+        arrays = {**file, "header": np.array(str(file["header"]).replace('"blocks"', '"layers"'))}
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=r"(?s)model\.npz: not a readable checkpoint.*layers"):
+        ConditionalDensity.load(path)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_stars_are_refused(n):
+    x, m = sample(n)
+    with pytest.raises(DataError, match="too few to train on"):
+        fit().refit(x, m, SMALL, np.random.default_rng(0))
+
+
 def test_refit_starts_where_the_first_density_ended():
     density = fit()
     x, m = sample(2000, seed=3)

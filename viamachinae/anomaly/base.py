@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from viamachinae.config.settings import Coordinate, Settings
+from viamachinae.config.settings import COORDINATES, Coordinate, Settings
 from viamachinae.density import ConditionalDensity, Kind, Preprocessor
 from viamachinae.errors import DataError
 
@@ -32,12 +32,6 @@ class Window(Protocol):
     @property
     def high(self) -> float: ...  # noqa: D102
 
-
-#: The scan coordinate's partner: the proper motion that is a feature.
-_ORTHOGONAL: dict[Coordinate, Coordinate] = {
-    "pm_phi_coslambda": "pm_lambda",
-    "pm_lambda": "pm_phi_coslambda",
-}
 
 #: Features and how each preprocessing treats them; ``None`` stands for the orthogonal proper motion.
 FEATURES: tuple[tuple[str | None, dict[str, Kind]], ...] = (
@@ -82,7 +76,7 @@ class RegionStars:
         DataError
             The signal region or its sideband is empty.
         """
-        partner = _ORTHOGONAL[window.coordinate]
+        (partner,) = set(COORDINATES) - {window.coordinate}
         names = [name or partner for name, _ in FEATURES]
         x = stars[names].to_numpy(np.float64)
         m = stars[window.coordinate].to_numpy(np.float64)

@@ -184,13 +184,13 @@ class ConditionalDensity:
                     if slash:
                         states[int(index)][name] = torch.from_numpy(file[key])
                 held_out = file["held_out"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            return cls(
+                DensitySettings(**header["settings"]),
+                Preprocessor.from_state(header["preprocessor"]),
+                Preprocessor.from_state(header["condition"]),
+                tuple(states),
+                held_out,
+            )
+        except (OSError, ValueError, TypeError, LookupError, EOFError, BadZipFile) as error:
             msg = f"{path}: not a readable checkpoint ({error}); train again with keep_models = true"
             raise DataError(msg) from error
-        return cls(
-            DensitySettings(**header["settings"]),
-            Preprocessor.from_state(header["preprocessor"]),
-            Preprocessor.from_state(header["condition"]),
-            tuple(states),
-            held_out,
-        )

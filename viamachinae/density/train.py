@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from viamachinae.config.settings import DensitySettings
 from viamachinae.density.base import DensityModule, evaluate
-from viamachinae.errors import TaskError
+from viamachinae.errors import DataError, TaskError
 
 __all__ = ["Training", "train"]
 
 State = dict[str, Tensor]
 
+_FEWEST = 2  # stars that a mini-batch must hold for its mean to mean anything
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
 
 
@@ -62,6 +63,8 @@ def train(
 
     Raises
     ------
+    DataError
+        Too few stars.
     TaskError
         The likelihood stopped being finite in every epoch.
     """
@@ -70,6 +73,9 @@ def train(
     order = torch.as_tensor(rng.permutation(len(z)))
     n_held = max(1, round(settings.validation_fraction * len(z)))
     held, kept = order[:n_held], order[n_held:]
+    if len(kept) < _FEWEST:
+        msg = f"{len(z)} stars are too few to train on and to hold some out; raise regions.min_stars"
+        raise DataError(msg)
     epochs = _epochs(len(kept), settings)
     batch = min(settings.batch_size, len(kept))
     step = _stepper(model, settings, epochs * (len(kept) // batch))
