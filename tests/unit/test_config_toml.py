@@ -51,6 +51,8 @@ def test_none_is_no_value_where_a_setting_is_needed():
 
 # each: text, line, what the message must hold
 ONE_PROBLEM = [
+    ("[fiducial]\npm_min = inf\n", 2, "a finite number at least 0"),
+    ("[fragments]\nmin_significance = inf\n", 2, "a finite number at least 0"),
     ("[patches]\n\nradius = -3\n", 3, "patches.radius = -3: expected a finite number above 0 and at most 30"),
     ("# c\n[patches]\nradius = 40\n", 3, "patches.radius = 40: expected"),
     ('[patches]\nradius = "15"\n', 2, 'patches.radius = "15": expected a finite number'),
@@ -142,6 +144,20 @@ def test_problem_in_the_second_table_of_an_array():
 def test_missing_key_points_at_its_table():
     text = STREAMS + "\n[[mock.streams]]\nname = 'three'\nn_stars = 5\nstart = [1, 1]\nend = [2, 2]\n"
     assert refused(text).startswith("scan.toml, line 18: mock.streams[2].pm_along is missing")
+
+
+@pytest.mark.parametrize("end", ["[10.0, 20.0]", "[190.0, -20.0]", "[10.0, 20.0000000001]"])
+def test_a_stream_without_a_great_circle_is_refused(end):
+    message = refused(STREAMS.replace("[30.0, 20.0]", end, 1))
+    assert message.startswith("scan.toml, line 7: mock.streams[0].start = [10.0, 20.0]: ")
+    assert "same or opposite points" in message
+
+
+def test_a_track_through_a_pole_or_the_meridian_is_one():
+    text = STREAMS.replace(
+        "start = [10.0, 20.0]\nend = [30.0, 20.0]", "start = [0.0, 89.0]\nend = [359.9, 89.0]", 1
+    )
+    assert read(text).mock.streams[0].end == (359.9, 89.0)
 
 
 def test_same_name_twice_is_refused():

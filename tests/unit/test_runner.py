@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from viamachinae.errors import DataError
-from viamachinae.scan.ray_runner import RayRunner
+from viamachinae.scan.ray_runner import RayRunner, _short_folder
 from viamachinae.scan.runner import InlineRunner, Outcome, Runner
 from viamachinae.scan.task import Task
 
@@ -105,6 +105,22 @@ def test_a_worker_that_always_dies_is_given_up(ray_runner: RayRunner) -> None:
     (outcome,) = ray_runner.run(tasks(1), fn)
     assert not outcome.ok
     assert "died 3 times" in outcome.error
+
+
+@pytest.mark.parametrize("length", [5, 27, 28, 90])
+def test_the_sockets_of_ray_have_short_paths(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    base = "/" + "x" * (length - 1)
+    made = []
+
+    def make(prefix: str, dir: Path) -> str:  # noqa: A002
+        made.append(Path(dir))
+        return f"{dir}/{prefix}12345678"
+
+    monkeypatch.setattr("tempfile.gettempdir", lambda: base)
+    monkeypatch.setattr("tempfile.mkdtemp", make)
+    socket = "session_2026-11-22_03-38-13_596128_4194304/sockets/plasma_store"
+    assert len(str(_short_folder() / socket)) <= 103
+    assert (made == [Path(base)]) == (length <= 27)
 
 
 def test_warnings_of_a_task_are_heard_wherever_it_runs(

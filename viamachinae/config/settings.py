@@ -7,6 +7,7 @@ description says why.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -38,10 +39,14 @@ Coordinate = Literal["pm_phi_coslambda", "pm_lambda"]
 COORDINATES: tuple[Coordinate, ...] = ("pm_phi_coslambda", "pm_lambda")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Ra = Annotated[float, Field(ge=0, lt=360, allow_inf_nan=False)]
 Dec = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 Circle = tuple[Ra, Dec, Positive]
+
+#: Haversine of about 0.001 arcsec.
+_SAME_POINT = 1e-17
 
 
 class _Section(BaseModel):
@@ -133,7 +138,7 @@ class FiducialSettings(_Section):
     radius: Positive = Field(10.0, description="radius of the searched inner circle of a patch (deg)")
     g_max: Positive = Field(20.2, description="faintest G magnitude (mag)")
     colour: tuple[Finite, Finite] = Field((0.5, 1.0), description="[low, high] of BP-RP (mag)")
-    pm_min: Annotated[float, Field(ge=0)] = Field(
+    pm_min: NotNegative = Field(
         2.0,
         description="a star passes when |pm_phi_coslambda| or |pm_lambda| is larger (mas/yr)",
     )
@@ -295,7 +300,7 @@ class LineSettings(_Section):
 class FragmentSettings(_Section):
     """How regions of interest of one patch add up to a fragment."""
 
-    min_significance: Annotated[float, Field(ge=0)] = Field(
+    min_significance: NotNegative = Field(
         4.0, description="least line significance (Gaussian sigma) of a region of interest"
     )
     min_trainings: Annotated[int, Field(ge=1)] = Field(
@@ -348,12 +353,22 @@ class MockStream(_Section):
     pm_across: tuple[Finite, Finite] = Field(
         (0.0, 0.0), description="proper motion to the left of the track at both ends (mas/yr)"
     )
-    pm_dispersion: Annotated[float, Field(ge=0)] = Field(
-        0.1, description="intrinsic dispersion of each proper motion (mas/yr)"
-    )
+    pm_dispersion: NotNegative = Field(0.1, description="intrinsic dispersion of each proper motion (mas/yr)")
     feh: Annotated[float, Field(ge=-2.5, le=-0.5)] = Field(
         -2.0, description="metallicity [Fe/H] (dex) of the old sequence"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        (ra, dec), (end_ra, end_dec) = ([math.radians(v) for v in point] for point in (self.start, self.end))
+        hav = math.sin((end_dec - dec) / 2) ** 2
+        hav += math.cos(dec) * math.cos(end_dec) * math.sin((end_ra - ra) / 2) ** 2
+        if min(hav, 1 - hav) < _SAME_POINT:
+            msg = (
+                f"start and end {list(self.end)} are the same or opposite points: no great circle joins them"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class MockSettings(_Section):

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 _MAX_ATTEMPTS = 3
 #: Results never travel through the object store, so it may be as small as Ray allows (bytes).
 _OBJECT_STORE = 100_000_000
-#: A Unix socket's path holds at most 107 bytes, of which Ray needs this many.
-_LONGEST_TEMP = 40
+#: A Unix socket's path holds 103 bytes at least, of which Ray takes 64 and our folder's own name 12.
+_LONGEST_TEMP = 27
 _POLL = 0.5
 #: What Ray is told when it starts, unless the user told it something else.
 _RAY_DEFAULTS = {
