@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +102,33 @@ def test_no_errors_in_the_table_is_no_obstacle(solved):
     found = members(candidates, bare, {n: np.zeros(len(t)) for n, t in bare.items()}, SETTINGS).members
     best = found[found["membership"] > 0.5]
     assert best["truth"].mean() > 0.75
+
+
+class Read(dict):
+    """Remembers which keys were asked for, one after the other."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.asked = []
+
+    def __getitem__(self, name):
+        if self.asked[-1:] != [name]:
+            self.asked.append(name)
+        return super().__getitem__(name)
+
+
+def test_patches_are_read_one_after_the_other_and_candidates_keep_their_order(solved):
+    stars, (joined,), _ = solved
+    log_r = {name: np.zeros(len(table)) for name, table in stars.items()}
+    alone = []
+    for k, patch in enumerate("ABAB"):
+        ids = np.intersect1d(joined.source_ids, stars[patch]["source_id"][stars[patch]["fiducial"]])
+        alone.append(replace(joined, stream_id=f"S{k}", patches=(patch,), source_ids=ids))
+    watched = Read(stars)
+    found = members(alone, watched, log_r, SETTINGS)
+    assert watched.asked == ["A", "B"]
+    for table in (found.streams, found.members, found.tracks):
+        assert list(dict.fromkeys(table["stream_id"])) == ["S0", "S1", "S2", "S3"]
 
 
 def test_nothing_has_no_members():

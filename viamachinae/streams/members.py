@@ -90,15 +90,13 @@ def members(
     DataError
         A candidate's patch is missing, or scores and stars differ in length.
     """
-    streams, lists, tracks = [], [], []
-    for candidate in candidates:
-        table = _stars_of(candidate, stars, log_r)
-        row, member, track = _solve(candidate, table, settings.members)
-        streams.append(row)
-        lists.append(member)
-        tracks.append(track)
-    if not streams:
+    if not candidates:
         return Catalogue(STREAMS.empty(), MEMBERS.empty(), TRACKS.empty())
+    solved = {}
+    # Patch after patch, so that mappings which read on demand read every patch about once.
+    for i in sorted(range(len(candidates)), key=lambda i: candidates[i].patches):
+        solved[i] = _solve(candidates[i], _stars_of(candidates[i], stars, log_r), settings.members)
+    streams, lists, tracks = zip(*(solved[i] for i in range(len(candidates))), strict=True)
     return Catalogue(
         STREAMS.conform(pd.DataFrame(streams)),
         MEMBERS.conform(pd.concat(lists, ignore_index=True)),
