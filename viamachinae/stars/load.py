@@ -29,8 +29,9 @@ class PatchStars:
     table : DataFrame
         ``schema.STARS``, carried columns (``truth`` of a mock sky) behind; sorted by ``source_id``.
     report : dict
-        ``read``: rows of the source; ``outside``, ``nan``, ``duplicates``, ``parallax``, ``g``,
-        ``ruwe``: stars left out, each counted once and in this order; ``kept``, and of these
+        ``read``: rows of the source; ``nan``, ``outside``, ``duplicates``, ``parallax``, ``g``,
+        ``ruwe``: stars left out, each counted once and in this order (``outside`` holds all rows
+        of the parts of a file that were skipped for their declination); ``kept``, and of these
         ``fiducial``; ``coverage`` (0 to 1); ``release``; ``ref_epoch`` (yr or None);
         ``converted`` (column: units).
     """
