@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from skimage.transform import hough_line
 
 from viamachinae.config.settings import LineSettings
 from viamachinae.errors import DataError
@@ -85,6 +86,29 @@ def test_hough_counts_are_the_counts_in_strips():
         assert counts[0, i, j] == ((away >= -0.5) & (away < 0.5)).sum()
         assert counts[1, i, j] == ((away >= -3.0) & (away < -1.0)).sum()
         assert counts[2, i, j] == ((away >= 1.0) & (away < 3.0)).sum()
+
+
+@pytest.mark.parametrize(("theta", "r"), [(30.0, 1.5), (120.0, -4.0), (75.0, 0.0)])
+def test_hough_peak_is_where_scikit_image_sees_it(theta, r):
+    x, y = with_line(np.random.default_rng(8), 40, theta, r)
+    pixel = 0.1
+    image, _, _ = np.histogram2d(y, x, bins=np.arange(-10.75, 10.8, pixel))
+    centre = image.shape[0] / 2
+    angles = np.radians(np.arange(-90.0, 90.0))
+    accumulator, angles, offsets = hough_line(image > 0, angles)
+    # Their origin is the corner pixel and their columns are x: shift the offset to the middle of the image.
+    shift = centre * (np.cos(angles) + np.sin(angles))
+    # Their strips are one pixel wide: add up those within half a line's width.
+    best = max(
+        (accumulator[np.abs((offsets - shift[k]) * pixel - d) < SETTINGS.width / 2, k].sum(), k, d)
+        for k, d in itertools.product(range(len(angles)), np.arange(-8.0, 8.1, 0.2))
+    )
+    theirs = np.degrees(angles[best[1]]), best[2]
+    if theirs[0] < 0:
+        theirs = theirs[0] + 180, -theirs[1]
+    ours = best_line(x, y, RADIUS, SETTINGS)
+    assert abs((ours.theta - theirs[0] + 90) % 180 - 90) < 4.0
+    assert abs(ours.r - theirs[1]) < 0.5
 
 
 @pytest.mark.parametrize(("theta", "r"), [(0.0, 0.0), (179.6, 2.0), (45.0, -6.0), (90.0, 7.5)])
