@@ -195,6 +195,14 @@ def test_stars_that_cannot_be_used_end_as_bad_input(tmp_path: Path) -> None:
         run_scan(settings(), tmp_path, runner=InlineRunner(), stages={**DEFAULT_STAGES, "stars": unusable})
 
 
+def test_a_scan_without_regions_says_so(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "viamachinae"):
+        result = run_scan(settings(regions={"min_stars": 90_000}), copied, runner=InlineRunner())
+    assert result.complete
+    assert result.streams().empty
+    assert "2 patches have no signal region with 90000 to 1000000 stars" in caplog.text
+
+
 class _Recorder:
     """Settings that remember which sections were looked at."""
 

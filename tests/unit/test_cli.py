@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +142,20 @@ def test_every_end_has_its_code(
 
     monkeypatch.setattr("viamachinae.cli.commands.status", fail)
     assert code_of("status", "somewhere") == code
+
+
+def test_a_fault_of_the_machine_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scan/report/index.html")
+
+    monkeypatch.setattr("viamachinae.cli.commands.report", fail)
+    assert code_of("report", "somewhere") == ExitCode.FAILED
+    error = capsys.readouterr().err
+    assert "No space left on device: 'scan/report/index.html'" in error
+    assert "Traceback" not in error
+    assert "defect" not in error
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:

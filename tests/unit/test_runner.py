@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 
 from viamachinae.errors import DataError
 from viamachinae.scan.ray_runner import RayRunner, _short_folder
@@ -105,6 +106,16 @@ def test_a_worker_that_always_dies_is_given_up(ray_runner: RayRunner) -> None:
     (outcome,) = ray_runner.run(tasks(1), fn)
     assert not outcome.ok
     assert "died 3 times" in outcome.error
+
+
+def test_a_signal_while_ray_starts_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(**_: Any) -> None:
+        raise SystemExit(15)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", killed)
+    with RayRunner(workers=1) as runner, pytest.raises(KeyboardInterrupt):
+        list(runner.run(tasks(1), summing()))
 
 
 @pytest.mark.parametrize("length", [5, 27, 28, 90])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ app = typer.Typer(
 
 #: How typer and click end: wrong usage, abort, Ctrl-C.
 _TRANSLATED = {2: ExitCode.CONFIG, 1: ExitCode.RESUME, 130: ExitCode.RESUME}
+
+#: Faults of the machine, which a traceback would not explain better.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a scan.")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes; 0: one a core.")]
@@ -159,10 +163,17 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         _complain("interrupted; run the same command again")
         return int(ExitCode.RESUME)
     except Exception as error:  # noqa: BLE001  the last stop: a defect still ends with a code of ours
-        traceback.print_exc()
-        _complain(f"this is a defect of viamachinae, not of your input: {type(error).__name__}: {error}")
+        _last_words(error)
         return int(ExitCode.FAILED)
     return int(ExitCode.COMPLETE)
+
+
+def _last_words(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        _complain(f"the system refused: {error}; look at permissions and free space, then run this again")
+        return
+    traceback.print_exception(error)
+    _complain(f"this is a defect of viamachinae, not of your input: {type(error).__name__}: {error}")
 
 
 def _complain(message: str) -> None:

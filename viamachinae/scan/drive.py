@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from viamachinae.errors import ConfigError, DataError, ResumeError, TaskError
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of
 from viamachinae.scan.interrupt import terminable
+from viamachinae.scan.log import log_file
 from viamachinae.scan.outside import file_fingerprint
 from viamachinae.scan.progress import LogProgress, Progress
 from viamachinae.scan.publish import atomic_text, sweep
@@ -111,7 +112,7 @@ def run_scan(
     """
     store = Store(out)
     _prepare(settings, store)
-    with _log_file(out), terminable():
+    with log_file(out), terminable():
         try:
             # A runner that was handed in may serve other scans too: its owner closes it.
             own = runner_for(settings) if runner is None else nullcontext(runner)
@@ -185,6 +186,7 @@ def _search(work: _Work) -> None:
         task.name: plan.score_tasks(settings, task, planned_regions(store, planned[task.name]))
         for task in stars
     }
+    _warn_of_nothing_to_search(settings, [name for name, tasks in wanted.items() if not tasks])
     scores = {task.name for task in work.run([task for tasks in wanted.values() for task in tasks])}
     stars = [task for task in stars if all(s.name in scores for s in wanted[task.name])]
 
@@ -200,6 +202,15 @@ def _search(work: _Work) -> None:
     streams = work.run([plan.candidate_task(settings, patches[0], upstream)])
     for task in streams:
         work.run([plan.report_task(settings, task, calibration_of(store, task))])
+
+
+def _warn_of_nothing_to_search(settings: Settings, patches: Sequence[str]) -> None:
+    if patches:
+        logger.warning(
+            "%d patches have no signal region with %d to %d stars, so nothing is searched there (%s); "
+            "see min_stars, max_stars and limits of [regions]",
+            len(patches), settings.regions.min_stars, settings.regions.max_stars, ", ".join(patches[:_NAMED]),
+        )  # fmt: skip
 
 
 def execute(
@@ -300,20 +311,3 @@ def _raise_failures(result: ScanResult) -> None:
 
 def _indented(trace: str) -> str:
     return "".join(f"\n    {line}" for line in trace.splitlines())
-
-
-@contextmanager
-def _log_file(out: Path) -> Iterator[None]:
-    """Keep the log of this run in the scan folder, behind those of earlier runs."""
-    root = logging.getLogger("viamachinae")
-    handler = logging.FileHandler(out / "log" / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(min(logging.INFO, level or logging.INFO))
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        handler.close()

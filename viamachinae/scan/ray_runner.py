@@ -159,6 +159,8 @@ class RayRunner:
                         _temp_dir=str(self._temp),
                         **common,
                     )
+            except SystemExit as error:  # how Ray takes a SIGTERM while it starts
+                raise KeyboardInterrupt from error
             except (OSError, RuntimeError, ValueError, TimeoutError) as error:
                 where = f"at {self.address!r}" if self.address else "on this machine"
                 msg = (
