@@ -121,6 +121,21 @@ def test_rows_without_a_needed_value_are_dropped_and_counted(tmp_path, ending):
     assert found.parallax.isna().sum() == 1
 
 
+@pytest.mark.parametrize("name", ["pmra", "truth"])
+def test_a_column_of_arrays_is_refused(tmp_path, name):
+    frame = sky()
+    frame[name] = [[value, value] for value in frame[name]]
+    frame.to_parquet(tmp_path / "sky.parquet")
+    with pytest.raises(DataError, match=f"column {name} holds arrays"):
+        load(tmp_path / "sky.parquet", carry=("truth",))
+
+
+def test_a_column_without_any_value_is_told_from_an_empty_field(tmp_path):
+    frame = sky().assign(bp_rp=np.nan)
+    with pytest.raises(DataError, match=rf"no usable star .*\({len(frame)} rows were left out"):
+        load(store(frame, tmp_path / "sky.parquet"))
+
+
 @pytest.mark.parametrize("ending", ["fits", "ecsv", "vot"])
 def test_masked_values_count_as_missing(tmp_path, ending):
     frame = sky()

@@ -111,7 +111,7 @@ def read(settings: StarSettings, ra: float, dec: float, radius: float) -> tuple[
     stars = pd.concat(parts, ignore_index=True)
     report["outside"] = report["read"] - report["nan"] - len(stars)
     if stars.empty:
-        raise _empty(settings.paths, ra, dec, radius)
+        raise _empty(settings.paths, (ra, dec), radius, report["nan"])
     total = len(stars)
     stars = _once(stars)
     report["duplicates"] = total - len(stars)
@@ -157,6 +157,7 @@ def _load(source: Source, dec_range: tuple[float, float]) -> tuple[pd.DataFrame,
     columns: dict[str, NDArray[Any]] = {}
     for name, its in source.names.items():
         values = loaded.values[its]
+        _check_scalars(source.head.path, its, values)
         if name == "source_id":
             columns[name] = check_identifiers(source.head.path, values)
         elif name in (*REQUIRED, *ERRORS, "ruwe"):
@@ -173,6 +174,14 @@ def _load(source: Source, dec_range: tuple[float, float]) -> tuple[pd.DataFrame,
             )
             raise DataError(msg)
     return frame, loaded.rows
+
+
+def _check_scalars(path: Path, name: str, values: NDArray[Any]) -> None:
+    data = np.ma.getdata(values)
+    nested = data.dtype == object and any(isinstance(v, list | dict | np.ndarray) for v in data)
+    if data.ndim != 1 or nested:
+        msg = f"{path}: column {name} holds arrays; give one value a star, or leave it out of stars.carry"
+        raise DataError(msg)
 
 
 def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -232,13 +241,13 @@ def _conversions(sources: list[Source]) -> dict[str, str]:
     }
 
 
-def _empty(paths: Sequence[Path], ra: float, dec: float, radius: float) -> DataError:
+def _empty(paths: Sequence[Path], centre: tuple[float, float], radius: float, nan: int) -> DataError:
     spans = []
     for path in paths:
         head = read_head(path)
         span = f" (dec {head.dec_range[0]:g} to {head.dec_range[1]:g})" if head.dec_range else ""
         spans.append(f"{path}{span}")
     return DataError(
-        f"no usable star within {radius} deg of (ra, dec) = ({ra}, {dec}) deg in {', '.join(spans)}; correct "
-        "patches.centres or stars.paths"
+        f"no usable star within {radius} deg of (ra, dec) = {centre} deg in {', '.join(spans)} ({nan} rows "
+        "were left out for want of a value that every star needs); correct patches.centres or stars.paths"
     )
