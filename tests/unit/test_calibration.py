@@ -247,3 +247,9 @@ def test_a_null_sky_is_another_sky():
     same = {"source": "files", "paths": ["a.parquet"]}
     with pytest.raises(ConfigError, match=r"both read \['a.parquet'\]"):
         check_comparable(settings(stars=same), settings(stars=same))
+
+
+def test_a_rate_without_a_bound_is_not_called_below_one() -> None:
+    text = explain(summarise(candidates(9.0), candidates(6.0, 5.0), 100, 100))
+    assert "95 % limits 24 % to above 100 %; not bounded below 100 %" in text
+    assert "below above" not in text

@@ -52,8 +52,7 @@ def explain(summary: RateSummary) -> str:
     if s.n_candidates:
         parts.append(
             f"The false-positive rate is {_percent(s.rate)} "
-            f"(95 % limits {_percent(s.rate_low)} to {_percent(s.rate_high)}; "
-            f"below {_percent(s.rate_upper)} at 95 % confidence)."
+            f"(95 % limits {_percent(s.rate_low)} to {_percent(s.rate_high)}; {_bound(s.rate_upper)})."
         )
     else:
         parts.append("With no candidate there is no false-positive rate.")
@@ -67,6 +66,10 @@ def explain(summary: RateSummary) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _bound(upper: float) -> str:
+    return f"below {_percent(upper)} at 95 % confidence" if upper <= 1 else "not bounded below 100 %"
 
 
 def _percent(rate: float) -> str:
