@@ -20,6 +20,8 @@ def search(out: Path, *, with_stream: bool) -> tuple[Settings, ScanResult]:
     tree["scan"]["name"] = "recovery"
     tree["patches"]["centres"] = tree["patches"]["centres"][:1]
     tree["regions"].update(coordinates=("pm_lambda",), limits=(-18.0, -6.0))
+    # One patch must do what the demo does with two: train as long as its stars can use.
+    tree["density"].update(max_star_steps=400_000, best_epochs=10)
     if not with_stream:
         tree["mock"]["streams"] = ()
     settings = Settings.model_validate(tree)
@@ -49,4 +51,4 @@ def test_the_same_sky_without_it_gives_nothing_like_it(
     with_stream = found[0].streams()["significance"].max()
     _, without = search(tmp_path, with_stream=False)
     assert with_stream > 8
-    assert (without.streams()["significance"] < 0.6 * with_stream).all()
+    assert (without.streams()["significance"] < 0.5 * with_stream).all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ __all__ = [
     "run",
     "search",
     "settings_of",
-    "show_log",
+    "shown_log",
     "status",
     "with_runner",
 ]
@@ -69,8 +70,9 @@ def with_runner(settings: Settings, workers: int | None, *, inline: bool) -> Set
     return settings.model_copy(update={"runner": settings.runner.model_copy(update=changes)})
 
 
-def show_log() -> None:
-    """Send the log to stderr, in step with live progress lines."""
+@contextmanager
+def shown_log() -> Iterator[None]:
+    """Send the log to stderr meanwhile, in step with live progress lines."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.logging import RichHandler
@@ -83,6 +85,10 @@ def show_log() -> None:
     logger = logging.getLogger("viamachinae")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def search(settings: Settings, out: Path) -> ScanResult:
@@ -90,8 +96,8 @@ def search(settings: Settings, out: Path) -> ScanResult:
     from viamachinae.scan.drive import run_scan
     from viamachinae.scan.progress import for_terminal
 
-    show_log()
-    return run_scan(settings, out, progress=for_terminal())
+    with shown_log():
+        return run_scan(settings, out, progress=for_terminal())
 
 
 def run(settings: Settings, out: Path) -> None:
@@ -130,8 +136,8 @@ def calibrate(folder: Path, null: Path) -> None:
     """Calibrate a scan and print what the comparison says and does not say."""
     from viamachinae.scan.calibrate import calibrate_scan
 
-    show_log()
-    calibrated = calibrate_scan(folder, null)
+    with shown_log():
+        calibrated = calibrate_scan(folder, null)
     console = Console()
     table = Table(title="false candidates expected at each significance", title_justify="left")
     for heading in ("stream", "sigma", "expected", "95 % limits", "p-value", "q-value"):
