@@ -14,10 +14,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from viamachinae.config.settings import DensitySettings
-from viamachinae.density.base import DensityModule, evaluate
+from viamachinae.density.base import DensityModule, State, evaluate
+from viamachinae.density.fastmaf import FastMaskedAutoregressiveFlow
 from viamachinae.density.maf import MaskedAutoregressiveFlow
 from viamachinae.density.preprocess import Preprocessor
-from viamachinae.density.train import State, train
+from viamachinae.density.train import train
 from viamachinae.errors import DataError
 
 __all__ = ["FAMILIES", "ConditionalDensity"]
@@ -27,6 +28,7 @@ Array = NDArray[np.float64]
 #: Density families by name: what builds the module for d features.
 FAMILIES: dict[str, Callable[[int, DensitySettings], DensityModule]] = {
     "maf": lambda d, s: MaskedAutoregressiveFlow(d, s.blocks, s.hidden, batch_norm=s.batch_norm),
+    "fast-maf": lambda d, s: FastMaskedAutoregressiveFlow(d, s.blocks, s.hidden),
 }
 
 
