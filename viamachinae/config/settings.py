@@ -244,18 +244,24 @@ class DensitySettings(_Section):
     writes it.
     """
 
-    name: Literal["maf", "fast-maf"] = Field(
+    name: Literal["maf", "fast-maf", "mixture"] = Field(
         "maf",
         description=(
-            'density family; "maf": masked autoregressive flow, as published; "fast-maf": the same with '
-            "one hidden layer a block, several times faster"
+            'density family; "maf": masked autoregressive flow, the published reference; "fast-maf": such a '
+            'flow without batch_norm, several times faster; "mixture": autoregressive mixture of Gaussians '
+            "in two hidden layers, no blocks"
         ),
     )
     blocks: Annotated[int, Field(ge=1)] = Field(5, description="autoregressive blocks of a flow")
     hidden: Annotated[int, Field(ge=1)] = Field(64, description="hidden units of a layer")
+    components: Annotated[int, Field(ge=1)] = Field(
+        10, description='Gaussians of each feature; only "mixture" has them'
+    )
     batch_norm: bool = Field(
         False,
-        description="batch normalisation between blocks; published: true, but slower and no better here",
+        description=(
+            'batch normalisation between the blocks of "maf"; published: true, but slower and no better here'
+        ),
     )
     preprocessing: Literal["physical", "logit"] = Field(
         "physical",

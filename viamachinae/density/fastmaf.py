@@ -23,9 +23,10 @@ class FastMaskedAutoregressiveFlow(StackedDensity):
 
     A chain of MADE blocks; block ``b`` takes its input ``y`` to
     ``(y - mu(y, m)) exp(-s(y, m))`` with ``s`` bounded, and the last output is
-    standard normal. Its derivatives are written out
-    (:class:`_Flow`), which saves the many small intermediate results that
-    autograd would keep. Orderings follow from the number of the block alone.
+    standard normal. Its derivatives are written out (:class:`_Flow`), which
+    saves the many small intermediate results that autograd would keep.
+    Orderings follow from the number of the block alone, and lie with the masks
+    in the checkpoint.
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ class FastMaskedAutoregressiveFlow(StackedDensity):
     blocks, hidden : int
         MADE blocks, and units of a hidden layer.
     layers : int
-        Hidden layers of a block.
+        Hidden layers of a block. Two, as the published blocks have, reach a better
+        held-out likelihood in the same time than one.
     models : int
         Number of models K.
 
@@ -45,7 +47,7 @@ class FastMaskedAutoregressiveFlow(StackedDensity):
     torch.Size([4, 7])
     """
 
-    def __init__(self, features: int, blocks: int, hidden: int, *, layers: int = 1, models: int = 1) -> None:
+    def __init__(self, features: int, blocks: int, hidden: int, *, layers: int = 2, models: int = 1) -> None:
         super().__init__(models)
         ranks = torch.stack([_rank(features, block) for block in range(blocks)])
         self.register_buffer("rank", ranks)
