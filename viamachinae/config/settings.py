@@ -289,6 +289,13 @@ class DensitySettings(_Section):
         0.1, description="fraction of the training stars held out to judge epochs"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.batch_norm and self.name != "maf":
+            msg = f'name = "{self.name}" has no batch normalisation: set batch_norm = false or name = "maf"'
+            raise ValueError(msg)
+        return self
+
 
 class LineSettings(_Section):
     """The line finder (Hough transform) on the best stars of a region of interest."""
