@@ -19,3 +19,12 @@ def fit(kinds=("asinh", "magnitude"), settings=SMALL, seed=0, data=None):
     x, m = data or sample()
     ranges = Preprocessor.fit(x, kinds)
     return ConditionalDensity.fit(x, m, ranges, settings, np.random.default_rng(seed))
+
+
+def cells(kind, x):
+    """Edges of a grid that holds the density of one feature, fine where it is steep."""
+    if kind == "magnitude":
+        span = np.ptp(x) + 6
+        return x.max() + 1e-2 - np.geomspace(span, 1e-3, 601)
+    margin = 0 if kind == "logit" else 8
+    return np.linspace(x.min() - margin, x.max() + margin, 501)

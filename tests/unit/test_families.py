@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from density_samples import SMALL, fit, sample
+from density_samples import SMALL, cells, fit, sample
 
 from viamachinae.config.settings import DensitySettings
 from viamachinae.density import FAMILIES, ConditionalDensity, Preprocessor
@@ -59,18 +59,6 @@ def one_block(model, block):
     state = {name: value[:, block, None] for name, value in model.named_parameters()}
     alone.load_state_dict(state | {name: value[block, None] for name, value in model.named_buffers()})
     return alone
-
-
-# normalisation and Jacobian
-
-
-def cells(kind, x):
-    """Edges of a grid that holds the density of one feature, fine where it is steep."""
-    if kind == "magnitude":
-        span = np.ptp(x) + 6
-        return x.max() + 1e-2 - np.geomspace(span, 1e-3, 601)
-    margin = 0 if kind == "logit" else 8
-    return np.linspace(x.min() - margin, x.max() + margin, 501)
 
 
 @families
@@ -127,9 +115,6 @@ def test_each_conditional_of_the_mixture_integrates_to_one_and_they_add_up(featu
     assert torch.allclose(model.log_prob(x, m), parts.sum())
 
 
-# autoregressive order
-
-
 @pytest.mark.parametrize("block", range(3))
 def test_blocks_of_a_fast_flow_see_only_earlier_features(block):
     model = build("fast-maf")
@@ -175,9 +160,6 @@ def test_orderings_and_masks_hang_on_no_random_state(family):
         assert torch.equal(a, b), name
 
 
-# gradients
-
-
 @families
 def test_gradients_are_finite_and_reach_every_parameter(family):
     model = build(family)
@@ -191,25 +173,15 @@ def test_gradients_are_finite_and_reach_every_parameter(family):
 def test_derivatives_by_hand_are_those_of_the_density(stack):
     model = shaken(STACKED[stack](2)).double()
     x, m = (values.requires_grad_() for values in points(2, 3))
-    names = [f"model.{name}" for name, _ in model.named_parameters()]
+    model.forward = model.log_probs
+    names = [name for name, _ in model.named_parameters()]
 
     def log_probs(x, m, *parameters):
-        return torch.func.functional_call(Stack(model), dict(zip(names, parameters, strict=True)), (x, m))
+        return torch.func.functional_call(model, dict(zip(names, parameters, strict=True)), (x, m))
 
     assert torch.autograd.gradcheck(log_probs, (x, m, *model.parameters()))
     with torch.no_grad():
         torch.testing.assert_close(model.log_probs(x, m), log_probs(x, m, *model.parameters()))
-
-
-class Stack(torch.nn.Module):
-    """Calls ``log_probs`` as ``forward``."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x, m):
-        return self.model.log_probs(x, m)
 
 
 @stacks
@@ -223,14 +195,16 @@ def test_stars_far_out_have_finite_densities_and_gradients(stack, far):
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-# several models at once
+def stacked(stack):
+    singles = [shaken(STACKED[stack](1), seed) for seed in range(3)]
+    together = STACKED[stack](3)
+    together.load_singles([model.state_dict() for model in singles])
+    return singles, together
 
 
 @stacks
 def test_models_together_are_the_models_one_by_one(stack):
-    singles = [shaken(STACKED[stack](1), seed) for seed in range(3)]
-    together = STACKED[stack](3)
-    together.load_singles([model.state_dict() for model in singles])
+    singles, together = stacked(stack)
     x, m = points(3, 50, dtype=torch.float32)
     log_p = together.log_probs(x, m)
     log_p.mean(1).sum().backward()
@@ -245,9 +219,7 @@ def test_models_together_are_the_models_one_by_one(stack):
 
 @stacks
 def test_a_model_comes_out_of_the_stack_as_it_went_in(stack):
-    singles = [shaken(STACKED[stack](1), seed) for seed in range(3)]
-    together = STACKED[stack](3)
-    together.load_singles([model.state_dict() for model in singles])
+    singles, together = stacked(stack)
     for k, model in enumerate(singles):
         state = together.single(k)
         assert state.keys() == model.state_dict().keys()
@@ -263,9 +235,6 @@ def test_wrong_numbers_of_models_are_refused(stack):
         together.log_prob(*points(5, dtype=torch.float32))
     with pytest.raises(DataError, match="differ in 'rank'"):
         together.load_singles([state, state, state | {"rank": state["rank"].flip(-1)}])
-
-
-# training and checkpoints
 
 
 @families
