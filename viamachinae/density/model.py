@@ -14,10 +14,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from viamachinae.config.settings import DensitySettings
-from viamachinae.density.base import DensityModule, evaluate
+from viamachinae.density.base import DensityModule, State, evaluate
+from viamachinae.density.fastmaf import FastMaskedAutoregressiveFlow
 from viamachinae.density.maf import MaskedAutoregressiveFlow
+from viamachinae.density.mixture import AutoregressiveMixture
 from viamachinae.density.preprocess import Preprocessor
-from viamachinae.density.train import State, train
+from viamachinae.density.train import train
 from viamachinae.errors import DataError
 
 __all__ = ["FAMILIES", "ConditionalDensity"]
@@ -27,7 +29,14 @@ Array = NDArray[np.float64]
 #: Density families by name: what builds the module for d features.
 FAMILIES: dict[str, Callable[[int, DensitySettings], DensityModule]] = {
     "maf": lambda d, s: MaskedAutoregressiveFlow(d, s.blocks, s.hidden, batch_norm=s.batch_norm),
+    "fast-maf": lambda d, s: FastMaskedAutoregressiveFlow(d, s.blocks, s.hidden),
+    "mixture": lambda d, s: AutoregressiveMixture(d, s.hidden, s.components),
 }
+
+
+def _architecture(settings: DensitySettings) -> str:
+    named = settings.model_dump(include={"name", "blocks", "hidden", "batch_norm", "components"})
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in named.items())
 
 
 @dataclass(frozen=True)
@@ -128,8 +137,8 @@ class ConditionalDensity:
             model.load_state_dict(self.states[0])
         except RuntimeError as error:
             msg = (
-                f"a {settings.name} of {settings.blocks} x {settings.hidden} cannot start from one of "
-                f"{self.settings.blocks} x {self.settings.hidden}: {error}"
+                f"a density with {_architecture(settings)} cannot start from one with "
+                f"{_architecture(self.settings)}: {error}"
             )
             raise DataError(msg) from error
 

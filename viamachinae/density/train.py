@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from viamachinae.config.settings import DensitySettings
-from viamachinae.density.base import DensityModule, evaluate
+from viamachinae.density.base import DensityModule, State, evaluate
 from viamachinae.errors import DataError, TaskError
 
 __all__ = ["Training", "train"]
-
-State = dict[str, Tensor]
 
 _FEWEST = 2  # stars that a mini-batch must hold for its mean to mean anything
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
