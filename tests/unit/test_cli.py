@@ -15,7 +15,7 @@ import pytest
 
 from viamachinae import __version__
 from viamachinae.cli import main as cli
-from viamachinae.cli.commands import settings_of
+from viamachinae.cli.commands import candidates_table, settings_of
 from viamachinae.cli.demo import compare
 from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
@@ -37,6 +37,13 @@ def test_help_of_every_command_has_an_example(capsys: pytest.CaptureFixture[str]
     for name in COMMANDS:
         assert code_of(name, "--help") == ExitCode.COMPLETE
         assert f"Example: viamachinae {name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_title_of_the_candidates_says_how_many_are_shown() -> None:
+    row = {"stream_id": "a", "significance": 5.0, "n_members": 9, "n_patches": 1}
+    row |= dict.fromkeys(("ra", "dec", "pmra", "pmdec"), 1.0)
+    titles = [candidates_table(pd.DataFrame([row] * n)).title for n in (1, 10, 25)]
+    assert titles == ["1 stream candidate", "10 stream candidates", "25 stream candidates, the first 10"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

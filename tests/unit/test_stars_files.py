@@ -321,6 +321,15 @@ def test_few_stars_all_over_the_patch_do_cover_it(tmp_path, n):
     assert load(store(sky(n=n, seed=n), tmp_path / "sky.parquet"))[1]["coverage"] > 0.97
 
 
+def test_an_empty_field_says_where_the_stars_are(tmp_path):
+    frame = sky(centre=(20.0, -40.0))
+    with pytest.raises(DataError, match=r"south.csv \(ra 1\d.* to 2\d.*, dec -4\d.* to -3\d[^:]*\) \(0 rows"):
+        load(store(frame, tmp_path / "south.csv"))
+    radians = sky().assign(ra=lambda t: np.deg2rad(t.ra), dec=lambda t: np.deg2rad(t.dec))
+    with pytest.raises(DataError, match=r"\(ra 2\..*: these look like radians, and degrees are needed\)"):
+        load(store(radians, tmp_path / "sky.csv"))
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv", "fits", "ecsv"])
 def test_an_empty_field_is_refused(tmp_path, ending):
     elsewhere = store(sky(centre=(20.0, -40.0)), tmp_path / f"south.{ending}")

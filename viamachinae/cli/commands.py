@@ -107,15 +107,16 @@ def run(settings: Settings, out: Path) -> None:
     console = Console()
     if not sum(result.done_now.values()):
         console.print("nothing to do: every task was done before")
-    console.print(candidates_table(streams))
+    console.print(candidates_table(streams) if len(streams) else "no stream candidate")
     console.print(f"results in {out}: streams.ecsv, members.parquet, report/index.html", soft_wrap=True)
 
 
 def candidates_table(streams: pd.DataFrame) -> Table:
     """Return the best candidates as a table for the terminal."""
-    table = Table(
-        title=f"{len(streams)} stream candidates", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    title = f"{len(streams)} stream candidate{'s' * (len(streams) != 1)}"
+    if len(streams) > _SHOWN:
+        title += f", the first {_SHOWN}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("stream", "sigma", "members", "patches", "ra", "dec", "pmra", "pmdec"):
         table.add_column(heading, justify="left" if heading == "stream" else "right", no_wrap=True)
     for row in streams.head(_SHOWN).to_dict("records"):

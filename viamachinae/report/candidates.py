@@ -75,7 +75,7 @@ def candidate_section(data: ReportData, stream: pd.Series) -> str:
     rois = (
         f"{n_rois} regions of interest make this candidate. Left: these among all regions of interest of the "
         "scan. Right: most significant line at each place in proper motion, over the candidate's patches; "
-        "the candidate's own are outlined."
+        "the candidate's own are outlined, white places were not searched."
     )
     return "\n".join(
         [

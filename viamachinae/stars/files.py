@@ -99,7 +99,7 @@ def read(settings: StarSettings, ra: float, dec: float, radius: float) -> tuple[
     wanted = [n for n in dict.fromkeys([*REQUIRED, *_OPTIONAL, *settings.carry]) if n in shared]
     report: dict[str, Any] = {"read": 0, "outside": 0, "nan": 0, "duplicates": 0}
     releases = [Release.make("stars.release", settings.release)]
-    parts = []
+    parts, reached = [], []
     for source in sources:
         frame, rows = _load(source, (dec - radius, dec + radius))
         releases += [source.release, *_released_rows(source, frame)]
@@ -108,10 +108,11 @@ def read(settings: StarSettings, ra: float, dec: float, radius: float) -> tuple[
         report["nan"] += int((~usable).sum())
         near = PatchFrame(ra, dec).separation(frame["ra"], frame["dec"]) <= radius
         parts.append(frame.loc[usable & near, wanted])
+        reached.append(_reach(source, frame.loc[usable, ["ra", "dec"]]))
     stars = pd.concat(parts, ignore_index=True)
     report["outside"] = report["read"] - report["nan"] - len(stars)
     if stars.empty:
-        raise _empty(settings.paths, (ra, dec), radius, report["nan"])
+        raise _empty(reached, (ra, dec), radius, report["nan"])
     total = len(stars)
     stars = _once(stars)
     report["duplicates"] = total - len(stars)
@@ -241,13 +242,22 @@ def _conversions(sources: list[Source]) -> dict[str, str]:
     }
 
 
-def _empty(paths: Sequence[Path], centre: tuple[float, float], radius: float, nan: int) -> DataError:
-    spans = []
-    for path in paths:
-        head = read_head(path)
-        span = f" (dec {head.dec_range[0]:g} to {head.dec_range[1]:g})" if head.dec_range else ""
-        spans.append(f"{path}{span}")
+def _reach(source: Source, stars: pd.DataFrame) -> str:
+    """Say which part of the sky the usable stars of a file cover, as far as it is known."""
+    path, dec_range = source.head.path, source.head.dec_range
+    if stars.empty:
+        scale = source.factors.get("dec", 1.0)
+        return (
+            f"{path} (dec {dec_range[0] * scale:g} to {dec_range[1] * scale:g})" if dec_range else f"{path}"
+        )
+    low, high = stars.min(), stars.max()
+    like_radians = 0.0 <= low["ra"] <= high["ra"] <= 2.0 * np.pi and stars["dec"].abs().max() <= 0.5 * np.pi
+    hint = ": these look like radians, and degrees are needed" if like_radians else ""
+    return f"{path} (ra {low['ra']:g} to {high['ra']:g}, dec {low['dec']:g} to {high['dec']:g}{hint})"
+
+
+def _empty(reached: Sequence[str], centre: tuple[float, float], radius: float, nan: int) -> DataError:
     return DataError(
-        f"no usable star within {radius} deg of (ra, dec) = {centre} deg in {', '.join(spans)} ({nan} rows "
+        f"no usable star within {radius} deg of (ra, dec) = {centre} deg in {', '.join(reached)} ({nan} rows "
         "were left out for want of a value that every star needs); correct patches.centres or stars.paths"
     )
