@@ -161,7 +161,7 @@ def test_a_damaged_result_stops_what_reads_it_and_is_made_anew(copied: Path, don
     content[100] ^= 0xFF
     path.write_bytes(bytes(content))
     shutil.rmtree(copied / "receipts" / "lines")
-    with pytest.raises(TaskError, match=r"1 tasks failed[\s\S]*lines/.*scores/.*published"):
+    with pytest.raises(TaskError, match=r"1 task failed[\s\S]*lines/.*scores/.*published"):
         run_scan(settings(), copied, runner=InlineRunner())
     calls = Counter[str]()
     run_scan(settings(), copied, runner=InlineRunner(), stages=counting(calls))

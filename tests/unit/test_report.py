@@ -197,7 +197,15 @@ def test_page_is_whole_and_stands_alone(page):
 
 def test_candidate_and_its_numbers_are_there(page):
     text = " ".join(checked(page).words)
-    for expected in (NAME, "11.3", "not calibrated", "1 stream candidate in 2 patches", "699,987", "340.5"):
+    for expected in (
+        NAME,
+        "11.3",
+        "not calibrated",
+        "1 stream candidate in 2 patches",
+        "699,987",
+        "340.5",
+        "sum to 81",
+    ):
         assert expected in text
     assert "nan" not in text.lower().split()
 

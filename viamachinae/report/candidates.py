@@ -95,7 +95,7 @@ def _numbers(stream: pd.Series) -> dict[str, str]:
         "significance": f"{number(stream['significance'], 1)} σ",
         "p-value": probability(stream["p_value"]),
         "members": f"{number(stream['n_members'], 0)} "
-        f'<span class="soft">({number(stream["n_expected"], 0)} expected)</span>',
+        f'<span class="soft">(memberships sum to {number(stream["n_expected"], 0)})</span>',
         "centre (ra, dec)": f"{number(stream['ra'], 2)}°, {number(stream['dec'], 2)}°",
         "proper motion": f"{number(stream['pmra'], 2)}, {number(stream['pmdec'], 2)} mas/yr",
         "length × width": f"{number(stream['length'], 1)}° × {number(stream['width'], 2)}°",

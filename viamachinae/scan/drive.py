@@ -299,8 +299,9 @@ def _raise_failures(result: ScanResult) -> None:
     shown = [f"  {o.task.id}: {o.error}" for o in result.failed[:_NAMED]]
     if len(result.failed) > _NAMED:
         shown.append(f"  and {len(result.failed) - _NAMED} more")
+    many = "s" * (len(result.failed) != 1)
     msg = (
-        f"{len(result.failed)} tasks failed; the others are done and kept:\n"
+        f"{len(result.failed)} task{many} failed; the others are done and kept:\n"
         + "\n".join(shown)
         + f"\nmend the cause and run the same command again; details in {result.out / 'log' / 'run.log'}"
     )

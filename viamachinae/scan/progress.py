@@ -57,7 +57,7 @@ class LogProgress:
         """Begin a stage."""
         self._stage, self._total, self._before, self._ended = stage, total, done, 0
         self._began = self._last = time.monotonic()
-        logger.info("%-9s %d tasks, %d done before", stage, total, done)
+        logger.info("%-9s %d task%s, %d done before", stage, total, "s" * (total != 1), done)
 
     def advance(self) -> None:
         """Count one more task, and say so when the last line is old enough."""
@@ -76,7 +76,8 @@ class LogProgress:
         """Say how long the stage took."""
         if self._ended:
             seconds = time.monotonic() - self._began
-            logger.info("%-9s %d tasks ended in %.1f s", self._stage, self._ended, seconds)
+            plural = "s" * (self._ended != 1)
+            logger.info("%-9s %d task%s ended in %.1f s", self._stage, self._ended, plural, seconds)
 
 
 class RichProgress:

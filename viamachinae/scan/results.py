@@ -106,8 +106,9 @@ def finished(out: Path) -> FinishedScan:
     behind = [standing.stage for standing in earlier if not standing.complete]
     if behind or not store.done(task):
         msg = (
-            f"{out}: the candidates do not belong to the settings in scan.toml, or one of their files is "
-            f"missing (stages to bring up to date: {', '.join(behind or ['streams'])}); "
+            f"{out}: the candidates do not belong to the settings in scan.toml and this version of "
+            "viamachinae, or one of their files is missing (stages to bring up to date: "
+            f"{', '.join(behind or ['streams'])}); "
             "bring the scan up to date with `viamachinae run`"
         )
         raise DataError(msg)
