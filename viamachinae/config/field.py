@@ -1,0 +1,98 @@
+"""Settings of the field: which stars, which cuts, which patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from viamachinae.config.section import Circle, Dec, Finite, NotNegative, Positive, Ra, Section, ascending
+
+__all__ = [
+    "FiducialSettings",
+    "PatchSettings",
+    "SelectionSettings",
+    "StarSettings",
+]
+
+
+class StarSettings(Section):
+    """Where the stars come from."""
+
+    source: Literal["files", "mock"] = Field(
+        "mock", description='"files": tables with Gaia column names; "mock": the embedded mock sky'
+    )
+    paths: tuple[Path, ...] = Field(
+        (),
+        description=(
+            'tables to read with source = "files" (Parquet, FITS, ECSV, VOTable, CSV); '
+            "relative paths start at the folder of the TOML file"
+        ),
+    )
+    release: Literal["gaia-dr2", "gaia-dr3", "unknown"] = Field(
+        "unknown", description="Gaia release of the files; ids of different releases are never mixed"
+    )
+    carry: tuple[str, ...] = Field(
+        (), description='further columns of the files to carry along to the members, e.g. ["truth"]'
+    )
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.8, description="smallest part of a patch's area in which the files must have stars"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source == "files" and not self.paths:
+            msg = 'source = "files" needs paths: a list of at least one table'
+            raise ValueError(msg)
+        return self
+
+
+class SelectionSettings(Section):
+    """Cuts on the stars before anything is trained."""
+
+    parallax_max: Finite | None = Field(1.0, description="largest parallax (mas); none: leave out")
+    g_max: Positive | None = Field(None, description="faintest G magnitude (mag) kept for training")
+    ruwe_max: Positive | None = Field(
+        None, description="largest RUWE; the papers use 1.4 with Gaia DR3 (needs a ruwe column)"
+    )
+
+
+class PatchSettings(Section):
+    """How the sky is cut into patches."""
+
+    radius: Annotated[float, Field(gt=0, le=30)] = Field(15.0, description="radius of a patch (deg)")
+    centres: tuple[tuple[Ra, Dec], ...] = Field(
+        (), description="[[ra, dec], ...] (deg, ICRS): search these fields instead of the tiling"
+    )
+    nside: Annotated[int, Field(ge=1)] = Field(6, description="HEALPix nside of the tiling (RING, Galactic)")
+    b_min: Annotated[float, Field(ge=0, lt=90)] = Field(
+        30.0, description="smallest |b| of a patch centre (deg); the disk is left out"
+    )
+    exclude: tuple[Circle, ...] = Field(
+        ((80.894, -69.756, 15.0), (13.187, -72.829, 10.0)),
+        description=(
+            "[[ra, dec, radius], ...] (deg): tiles whose centre lies inside are left out; "
+            "the default covers the Large and the Small Magellanic Cloud"
+        ),
+    )
+
+
+class FiducialSettings(Section):
+    """Cuts after training, before the stars are ranked (Shih et al. 2021, 2023)."""
+
+    radius: Positive = Field(10.0, description="radius of the searched inner circle of a patch (deg)")
+    g_max: Positive = Field(20.2, description="faintest G magnitude (mag)")
+    colour: tuple[Finite, Finite] = Field((0.5, 1.0), description="[low, high] of BP-RP (mag)")
+    pm_min: NotNegative = Field(
+        2.0,
+        description="a star passes when |pm_phi_coslambda| or |pm_lambda| is larger (mas/yr)",
+    )
+    masks: tuple[Circle, ...] = Field(
+        (), description="[[ra, dec, radius], ...] (deg): stars of known objects, left out"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ascending("colour", self.colour)
+        return self
