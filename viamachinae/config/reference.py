@@ -17,7 +17,7 @@ _HEAD = """\
 # Settings
 
 Every setting of a scan, with what it may be and its default. `make docs` writes this page from the
-settings tree (`viamachinae/config/settings.py`); edit the descriptions there. A file of settings is
+settings tree (`viamachinae/config/`); edit the descriptions there. A file of settings is
 refused as a whole when it holds a key that is not listed here, a value of another type, or an
 impossible value; the message lists every such place with its line.
 """
