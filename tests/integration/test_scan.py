@@ -25,7 +25,6 @@ from viamachinae.errors import ConfigError, DataError, ExitCode, TaskError
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibrate_scan
 from viamachinae.scan.drive import execute, run_scan
-from viamachinae.scan.publish import file_sha256
 from viamachinae.scan.ray_runner import RayRunner
 from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.stages import DEFAULT_STAGES, StageFunction
@@ -35,6 +34,7 @@ from viamachinae.scan.task import Products, Task
 from viamachinae.scan.writers import table_writer
 from viamachinae.schema import MEMBERS, STREAMS, TRACKS
 from viamachinae.schema.io import read_table
+from viamachinae.schema.publish import file_sha256
 
 TREE: dict[str, Any] = {
     "scan": {"name": "tiny", "seed": 5},

@@ -18,9 +18,9 @@ from viamachinae.config.settings import Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import ExitCode
 from viamachinae.scan.drive import run_scan
-from viamachinae.scan.publish import file_sha256
 from viamachinae.scan.ray_runner import RayRunner
 from viamachinae.scan.runner import InlineRunner
+from viamachinae.schema.publish import file_sha256
 
 #: One patch and six short trainings: the signal comes when some are done and some are not.
 TREE: dict[str, Any] = {

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from viamachinae.errors import DataError
-from viamachinae.scan.publish import file_sha256, place, sweep, temporary
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.writers import table_writer, text_writer
 from viamachinae.schema import PATCHES
+from viamachinae.schema.publish import file_sha256, place, sweep, temporary
 
 PATCH = pd.DataFrame(
     {"patch": ["a"], "ra": [1.0], "dec": [2.0], "l": [3.0], "b": [4.0], "radius": [15.0], "healpix": [-1]}

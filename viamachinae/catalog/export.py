@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from viamachinae.catalog.formats import WRITERS, read_meta
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.schema import MEMBERS, STREAMS, TRACKS, TableSchema
 from viamachinae.schema.io import to_astropy
+from viamachinae.schema.publish import place
 
 __all__ = ["FORMATS", "catalogue_paths", "read", "write"]
 
@@ -87,14 +88,12 @@ def write(
         msg = f"the catalogue's metadata lack {lacking}; a catalogue must say where it comes from"
         raise DataError(msg)
     _check_ids(streams, members, tracks)
-    folder.mkdir(parents=True, exist_ok=True)
     tables = [
         _catalogue_table(frame, schema, meta)
         for frame, schema in ((streams, STREAMS), (members, MEMBERS), (tracks, TRACKS))
     ]
-    for path in paths:
-        table = tables[paths.index(path) // len(wanted)]
-        _publish(table, path)
+    for (table, name), path in zip(product(tables, wanted), paths, strict=True):
+        place(path, partial(WRITERS[name], table))
     return paths
 
 
@@ -166,15 +165,3 @@ def _catalogue_table(frame: pd.DataFrame, schema: TableSchema, meta: Mapping[str
         content_sha256=content_hash(table),
     )
     return table
-
-
-def _publish(table: Table, path: Path) -> None:
-    """Write beside ``path``, then rename: a reader meets the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        WRITERS[path.suffix.lstrip(".")](table, temporary)
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

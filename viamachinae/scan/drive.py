@@ -22,7 +22,6 @@ from viamachinae.scan.interrupt import terminable
 from viamachinae.scan.log import log_file
 from viamachinae.scan.outside import file_fingerprint
 from viamachinae.scan.progress import LogProgress, Progress
-from viamachinae.scan.publish import atomic_text, sweep
 from viamachinae.scan.ray_runner import RayRunner
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.runner import InlineRunner, Outcome, Runner
@@ -30,6 +29,7 @@ from viamachinae.scan.stages import DEFAULT_STAGES, StageFunction, planned_regio
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Task
 from viamachinae.schema import STREAMS
+from viamachinae.schema.publish import atomic_text, sweep
 
 __all__ = ["ScanResult", "execute", "run_scan", "runner_for"]
 

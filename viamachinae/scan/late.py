@@ -17,7 +17,7 @@ from viamachinae.scan.calibrate import calibration_of, read_calibration
 from viamachinae.scan.ondemand import OnDemand
 from viamachinae.scan.results import finished, release_of
 from viamachinae.scan.store import Store
-from viamachinae.scan.task import Products, Task, TaskRef, Writer
+from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.writers import table_writer, text_writer
 from viamachinae.schema import (
     FRAGMENTS,
@@ -31,6 +31,7 @@ from viamachinae.schema import (
     TRACKS,
     TableSchema,
 )
+from viamachinae.schema.publish import Writer
 
 __all__ = ["candidate_products", "redraw", "report_products"]
 

@@ -18,9 +18,9 @@ import pandas as pd
 
 from viamachinae import __version__
 from viamachinae.errors import DataError
-from viamachinae.scan.publish import atomic_text, file_sha256, place
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.schema.core import TableSchema
+from viamachinae.schema.publish import atomic_text, file_sha256, place
 
 __all__ = ["Receipt", "Store"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-__all__ = ["Products", "Task", "TaskRef", "Writer", "fingerprint"]
+from viamachinae.schema.publish import Writer
 
-#: Writes one output at the given (temporary) path; returns its rows, or ``None`` when it has none.
-Writer = Callable[[Path], int | None]
+__all__ = ["Products", "Task", "TaskRef", "fingerprint"]
 
 
 def fingerprint(value: object) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from viamachinae.scan.task import Writer
 from viamachinae.schema.core import TableSchema
+from viamachinae.schema.publish import Writer
 
 __all__ = ["table_writer", "text_writer"]
 

@@ -7,11 +7,13 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
-from viamachinae.scan.task import Writer
+__all__ = ["Writer", "atomic_text", "file_sha256", "place", "sweep", "temporary"]
 
-__all__ = ["atomic_text", "file_sha256", "place", "sweep", "temporary"]
+#: Writes one output at the given (temporary) path; returns its rows, or ``None`` when it has none.
+Writer = Callable[[Path], int | None]
 
 _TEMP = re.compile(r"^\.(?P<name>.+)\.(?P<host>[^~]+)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp$")
 
