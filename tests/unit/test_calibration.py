@@ -195,7 +195,7 @@ def test_other_skies_are_comparable():
         patches={"centres": [(1, 2)]},
         fiducial={"masks": [(1, 2, 0.5)]},
         selection={"ruwe_max": 1.4},
-        regions={"group_size": 4},
+        regions={"group_size": 3},
         mock={"density": 0.5},
         runner={"inline": True},
     )

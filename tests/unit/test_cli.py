@@ -21,7 +21,7 @@ from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import DataError, ExitCode, ResumeError, TaskError
 
-COMMANDS = ("demo", "init", "run", "report", "calibrate", "export", "status")
+COMMANDS = ("demo", "init", "plan", "run", "report", "calibrate", "export", "status")
 
 
 def code_of(*arguments: str) -> int:

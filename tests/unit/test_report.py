@@ -85,7 +85,7 @@ def fake_regions():
     rows = [
         {"patch": patch, "coordinate": "pm_lambda", "region": k, "low": float(k), "high": k + 6.0}
         | {"n_sr": 31_234, "n_sb": 560_000, "n_fiducial": 4000, "ll_sr": -3.21, "ll_sb": -3.25}
-        | {"statistic": 120.4, "epochs_sr": 12.0, "epochs_sb": 14.0}
+        | {"statistic": 120.4, "rounds_sr": 12.0, "rounds_sb": 14.0}
         for patch in CENTRES
         for k in range(-18, -13)
     ]

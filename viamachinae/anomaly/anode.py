@@ -2,65 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from viamachinae.anomaly.base import RegionScores, RegionStars
-from viamachinae.config.settings import Settings
-from viamachinae.density import ConditionalDensity
+from viamachinae.anomaly.base import PatchStars, RegionScores, RegionStars
+from viamachinae.config.settings import DensitySettings, Settings
+from viamachinae.density import ConditionalDensity, Engine, Job
 
-__all__ = ["anode"]
+__all__ = ["anode", "training_settings"]
 
 
-def anode(stars: RegionStars, settings: Settings, rng: np.random.Generator) -> RegionScores:
+def anode(
+    patch: PatchStars, regions: Sequence[RegionStars], settings: Settings, engine: Engine
+) -> list[RegionScores]:
     """Score stars by log R = log p_SR(x | m) - log p_SB(x | m).
 
     The sideband model never saw a star of the region: it interpolates into
     it. The region's model is cross-fitted: its stars fall into
     ``scorer.folds`` random parts, and each part is scored by the model trained
-    on the others, so that no star raises its own density. With
-    ``scorer.start = "sideband"`` the region's models start from the sideband
-    model: both then share most of their error, which cancels in the ratio, and
-    nothing leaks, since that model never saw the region.
+    on the others, so that no star raises its own density. Where models start
+    (``scorer.sideband_start``, ``scorer.start``) leaks nothing: the trunk never
+    saw the patch, and the sideband model never saw the region.
 
     Parameters
     ----------
-    stars : RegionStars
-        Stars of the patch, split into signal region and sideband.
+    patch : PatchStars
+        Stars of the patch.
+    regions : sequence of RegionStars
+        Its signal regions; all their models train together.
     settings : Settings
-        Uses the sections ``scorer`` and ``density``.
-    rng : numpy.random.Generator
-        Draws folds, batches and initial weights.
+        Uses the sections ``scorer``, ``density`` and ``trunk``.
+    engine : Engine
+        Trains the densities.
 
     Returns
     -------
-    RegionScores
-        Scores of the ranked stars; ``statistic`` is the sum of log R over them.
+    list of RegionScores
+        Scores of the ranked stars of each region; ``statistic`` is the sum of log R over them.
     """
-    outside = ~stars.inside
-    sideband = ConditionalDensity.fit(
-        stars.x[outside], stars.m[outside], stars.preprocessor, settings.density, rng
-    )
-    x, m = stars.x[stars.inside], stars.m[stars.inside]
-    log_sb = sideband.log_prob(x, m)
-    log_sr = np.empty(len(x))
-    fold = rng.permutation(len(x)) % settings.scorer.folds
-    models = {"sideband": sideband}
-    for k in range(settings.scorer.folds):
-        own = fold == k
-        if settings.scorer.start == "sideband":
-            tuned = settings.density.model_copy(update={"learning_rate": settings.scorer.learning_rate})
-            model = sideband.refit(x[~own], m[~own], tuned, rng)
-        else:
-            model = ConditionalDensity.fit(x[~own], m[~own], stars.preprocessor, settings.density, rng)
-        log_sr[own] = model.log_prob(x[own], m[own])
-        models[f"region-fold{k}"] = model
-    log_r = (log_sr - log_sb)[stars.ranked[stars.inside]]
+    scorer = settings.scorer
+    start = patch.trunk if scorer.sideband_start == "trunk" else None
+    jobs = [Job(region.sideband, region.seed(), start) for region in regions]
+    sidebands = engine.fit(patch.sample, jobs, training_settings(settings, scorer.sideband_start))
+    n_folds = scorer.folds
+    folds = [region.rng.permutation(len(region.inside)) % n_folds for region in regions]
+    starts = {"cold": None, "trunk": patch.trunk}
+    jobs = [
+        Job(region.inside[fold != k], region.seed(), starts.get(scorer.start, sideband))
+        for region, sideband, fold in zip(regions, sidebands, folds, strict=True)
+        for k in range(n_folds)
+    ]
+    models = engine.fit(patch.sample, jobs, training_settings(settings, scorer.start))
+    of_regions = [models[i : i + n_folds] for i in range(0, len(models), n_folds)]
+    return [
+        _scores(
+            patch, region, sideband, list(zip(own, [fold == k for k in range(n_folds)], strict=True)), engine
+        )
+        for region, sideband, own, fold in zip(regions, sidebands, of_regions, folds, strict=True)
+    ]
+
+
+def training_settings(settings: Settings, start: str) -> DensitySettings:
+    """Return how a model is trained that starts there."""
+    if start == "trunk":
+        bounded = min(settings.density.max_star_steps, settings.trunk.tuning_star_steps)
+        tuned = {"max_star_steps": bounded, "learning_rate": settings.trunk.tuning_learning_rate}
+    else:
+        tuned = {"learning_rate": settings.scorer.learning_rate} if start == "sideband" else {}
+    return settings.density.model_copy(update=tuned)
+
+
+def _scores(
+    patch: PatchStars,
+    region: RegionStars,
+    sideband: ConditionalDensity,
+    models: Sequence[tuple[ConditionalDensity, np.ndarray]],
+    engine: Engine,
+) -> RegionScores:
+    """Score one region: each of the models with the fold that it did not see, and the sideband model."""
+    rows = region.inside[region.ranked]
+    unseen = [fold[region.ranked] for _, fold in models]
+    densities = [sideband, *(model for model, _ in models)]
+    log_sb, *parts = engine.log_probs(patch.sample, densities, [rows, *(rows[own] for own in unseen)])
+    log_sr = np.empty(len(rows))
+    for own, part in zip(unseen, parts, strict=True):
+        log_sr[own] = part
+    named = {f"region-fold{k}": model for k, (model, _) in enumerate(models)}
     return RegionScores(
-        log_r=log_r,
-        statistic=float(log_r.sum()),
-        ll_sr=float(log_sr.mean()),
-        ll_sb=float(log_sb.mean()),
-        epochs_sr=float(np.mean([len(v.held_out) for k, v in models.items() if k != "sideband"])),
-        epochs_sb=float(len(sideband.held_out)),
-        models=models,
+        log_r=log_sr - log_sb,
+        statistic=float((log_sr - log_sb).sum()),
+        ll_sr=float(log_sr.mean()) if len(rows) else np.nan,
+        ll_sb=float(log_sb.mean()) if len(rows) else np.nan,
+        rounds_sr=float(np.mean([len(model.held_out) for model, _ in models])),
+        rounds_sb=float(len(sideband.held_out)),
+        models={"sideband": sideband, **named},
     )

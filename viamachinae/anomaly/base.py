@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from viamachinae.config.settings import COORDINATES, Coordinate, Settings
-from viamachinae.density import ConditionalDensity, Kind, Preprocessor
+from viamachinae.density import ConditionalDensity, Engine, Kind, Preprocessor, Sample
 from viamachinae.errors import DataError
 
-__all__ = ["FEATURES", "RegionScores", "RegionStars", "Scorer", "Window"]
+__all__ = ["FEATURES", "PatchStars", "RegionScores", "RegionStars", "Scorer", "Window"]
 
 Array = NDArray[np.float64]
 
@@ -44,53 +44,93 @@ FEATURES: tuple[tuple[str | None, dict[str, Kind]], ...] = (
 
 
 @dataclass(frozen=True)
-class RegionStars:
-    """The stars of a patch as a scorer of one signal region sees them.
+class PatchStars:
+    """The stars of a patch along one scan coordinate, as the scorers of all its regions share them.
 
     Parameters
     ----------
-    x : ndarray, shape (n, 5)
-        Features: phi, lambda (deg), orthogonal proper motion (mas/yr), BP-RP, G (mag).
+    sample : Sample
+        Features, in the order of :data:`FEATURES` (deg, deg, mas/yr, mag, mag), given the scan
+        coordinate (mas/yr), transformed alike for all regions: their densities share one support.
     m : ndarray, shape (n,)
         Scan coordinate (mas/yr).
-    inside : ndarray of bool, shape (n,)
-        Star of the signal region; the others are its sideband.
-    ranked : ndarray of bool, shape (n,)
-        Star of the signal region that passes the fiducial cuts, so it needs a score.
-    preprocessor : Preprocessor
-        Kinds and ranges of the features over the whole patch.
+    fiducial : ndarray of bool, shape (n,)
+        Star passes the fiducial cuts.
+    trunk : ConditionalDensity, optional
+        Where the models of the regions start; it has seen none of these stars.
     """
 
-    x: Array
+    sample: Sample
     m: Array
-    inside: NDArray[np.bool_]
-    ranked: NDArray[np.bool_]
-    preprocessor: Preprocessor
+    fiducial: NDArray[np.bool_]
+    trunk: ConditionalDensity | None = None
 
     @classmethod
-    def of(cls, stars: pd.DataFrame, window: Window, settings: Settings) -> RegionStars:
+    def of(
+        cls,
+        stars: pd.DataFrame,
+        coordinate: Coordinate,
+        settings: Settings,
+        trunk: ConditionalDensity | None = None,
+    ) -> PatchStars:
         """Select from the patch table ``stars`` (schema STARS).
+
+        Raises
+        ------
+        DataError
+            A feature is not finite or does not vary.
+        """
+        (partner,) = set(COORDINATES) - {coordinate}
+        x = stars[[name or partner for name, _ in FEATURES]].to_numpy(np.float64)
+        m = stars[coordinate].to_numpy(np.float64)
+        kinds = [kind[settings.density.preprocessing] for _, kind in FEATURES]
+        sample = Sample.of(x, m, Preprocessor.fit(x, kinds, settings.patches.radius))
+        return cls(sample, m, stars["fiducial"].to_numpy(bool), trunk)
+
+    def region(self, window: Window, rng: np.random.Generator) -> RegionStars:
+        """Return the stars of a signal region and of its sideband.
 
         Raises
         ------
         DataError
             The signal region or its sideband is empty.
         """
-        (partner,) = set(COORDINATES) - {window.coordinate}
-        names = [name or partner for name, _ in FEATURES]
-        x = stars[names].to_numpy(np.float64)
-        m = stars[window.coordinate].to_numpy(np.float64)
-        inside = (m >= window.low) & (m < window.high)
+        inside = (self.m >= window.low) & (self.m < window.high)
         if inside.all() or not inside.any():
             msg = (
                 f"signal region {window.low:g} <= {window.coordinate} < {window.high:g} mas/yr holds "
-                f"{int(inside.sum())} of {len(m)} stars: a sideband and a region are both needed; "
+                f"{int(inside.sum())} of {len(inside)} stars: a sideband and a region are both needed; "
                 "widen the selection in proper motion or change [regions]"
             )
             raise DataError(msg)
-        kinds = [kind[settings.density.preprocessing] for _, kind in FEATURES]
-        preprocessor = Preprocessor.fit(x, kinds, settings.patches.radius)
-        return cls(x, m, inside, inside & stars["fiducial"].to_numpy(bool), preprocessor)
+        rows = np.flatnonzero(inside)
+        return RegionStars(rows, np.flatnonzero(~inside), self.fiducial[rows], rng)
+
+
+@dataclass(frozen=True)
+class RegionStars:
+    """The stars of one signal region, as rows of its :class:`PatchStars`.
+
+    Parameters
+    ----------
+    inside : ndarray of int, shape (n_sr,)
+        Stars of the signal region.
+    sideband : ndarray of int, shape (n_sb,)
+        All others.
+    ranked : ndarray of bool, shape (n_sr,)
+        Star of the region that passes the fiducial cuts, so it needs a score.
+    rng : numpy.random.Generator
+        Every random draw of the region comes from it.
+    """
+
+    inside: NDArray[np.int64]
+    sideband: NDArray[np.int64]
+    ranked: NDArray[np.bool_]
+    rng: np.random.Generator
+
+    def seed(self) -> int:
+        """Return the seed of the region's next training."""
+        return int(self.rng.integers(2**62))
 
 
 @dataclass(frozen=True)
@@ -104,11 +144,11 @@ class RegionScores:
     statistic : float
         Summed held-out log-likelihood ratio over the ranked stars (nat).
     ll_sr, ll_sb : float
-        Mean log-likelihood of the region's stars under the two models (nat).
+        Mean log-likelihood of the ranked stars under the two models (nat); not a number without any.
     membership : ndarray, shape (k,), optional
         Membership probability, where the method has one.
-    epochs_sr, epochs_sb : float
-        Training epochs.
+    rounds_sr, rounds_sb : float
+        Rounds of the trainings.
     models : dict
         Fitted densities by name.
     """
@@ -118,14 +158,14 @@ class RegionScores:
     ll_sr: float
     ll_sb: float
     membership: Array | None = None
-    epochs_sr: float = 0.0
-    epochs_sb: float = 0.0
+    rounds_sr: float = 0.0
+    rounds_sb: float = 0.0
     models: dict[str, ConditionalDensity] = field(default_factory=dict)
 
     def table(self, stars: RegionStars, region: int) -> pd.DataFrame:
         """Return the rows of the scores table (schema SCORES)."""
         columns: dict[str, Any] = {
-            "row": np.flatnonzero(stars.ranked).astype(np.int32),
+            "row": stars.inside[stars.ranked].astype(np.int32),
             "region": np.int32(region),
             "slice": np.int32(-1),
             "log_r": self.log_r.astype(np.float32),
@@ -141,5 +181,5 @@ class RegionScores:
             model.save(folder / f"{name}.npz")
 
 
-#: A scorer: region stars, settings and a random generator in, scores out.
-Scorer = Callable[[RegionStars, Settings, np.random.Generator], RegionScores]
+#: A scorer: the stars of a patch and some of its regions in, the scores of each region out.
+Scorer = Callable[[PatchStars, Sequence[RegionStars], Settings, Engine], list[RegionScores]]

@@ -1,75 +1,114 @@
-"""One signal region scored: the unit of work of the scores stage."""
+"""Signal regions scored, several at once: the unit of work of the scores stage."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from viamachinae.anomaly.anode import anode
-from viamachinae.anomaly.base import RegionStars, Scorer, Window
+from viamachinae.anomaly.base import PatchStars, Scorer, Window
+from viamachinae.anomaly.trunk import make_trunk
 from viamachinae.config import Settings, rng
+from viamachinae.density import ConditionalDensity, Engine
+from viamachinae.errors import DataError
 
-__all__ = ["SCORERS", "score_region"]
+__all__ = ["SCORERS", "engine_for", "score_regions"]
 
 #: Scorers by the name that ``scorer.name`` takes.
 SCORERS: dict[str, Scorer] = {"anode": anode}
 
 
-def score_region(
-    stars: pd.DataFrame, window: Window, settings: Settings, patch: str, models: Path | None = None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Score the fiducial stars of one signal region.
+def engine_for(settings: Settings) -> Engine:
+    """Return the engine that ``[runner]`` asks for.
 
-    The random numbers follow from the scan's seed, the patch, the coordinate
-    and the region alone.
+    Raises
+    ------
+    ConfigError
+        There is no such device here.
+    """
+    runner = settings.runner
+    return Engine(runner.device, runner.memory_gb * 1e9, mixed=runner.mixed_precision)
+
+
+def score_regions(
+    stars: pd.DataFrame,
+    windows: Sequence[Window],
+    settings: Settings,
+    patch: str,
+    trunk: ConditionalDensity | None = None,
+    models: Path | None = None,
+) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Score the fiducial stars of signal regions of one patch.
+
+    The random numbers of a region follow from the scan's seed, the patch, the
+    coordinate and the region alone: which regions are scored together changes
+    nothing.
 
     Parameters
     ----------
     stars : DataFrame
         Stars of the patch (schema STARS).
-    window : Window
-        The signal region.
+    windows : sequence of Window
+        Signal regions, all of the same scan coordinate.
     settings : Settings
-        Uses ``scan.seed``, ``scorer``, ``density`` and ``patches.radius``.
+        Uses ``scan.seed``, ``scorer``, ``density``, ``trunk``, ``patches.radius`` and ``runner``.
     patch : str
         Name of the patch.
+    trunk : ConditionalDensity, optional
+        Where models start whose start is "trunk"; made here when it is missing.
     models : Path, optional
-        Folder to keep the fitted densities in.
+        Folder to keep the fitted densities in, in a folder a region.
 
     Returns
     -------
-    scores : DataFrame
-        Rows of the scores table (schema SCORES).
-    summary : dict
-        The region's row of the regions table (schema REGIONS).
+    list of (DataFrame, dict)
+        For each region, its rows of the scores table (schema SCORES) and its row of the
+        regions table (schema REGIONS).
 
     Raises
     ------
     DataError
-        The region or its sideband is empty, or a feature is not finite.
+        A region or its sideband is empty, a feature is not finite, or the regions belong
+        to different coordinates.
     TaskError
         A training diverged.
     """
-    region = RegionStars.of(stars, window, settings)
-    generator = rng(settings.scan.seed, "score", patch, window.coordinate, window.index)
-    scored = SCORERS[settings.scorer.name](region, settings, generator)
-    if models is not None:
-        scored.save_models(models)
-    summary = {
-        "patch": patch,
-        "coordinate": window.coordinate,
-        "region": window.index,
-        "low": window.low,
-        "high": window.high,
-        "n_sr": int(region.inside.sum()),
-        "n_sb": int((~region.inside).sum()),
-        "n_fiducial": int(region.ranked.sum()),
-        "ll_sr": scored.ll_sr,
-        "ll_sb": scored.ll_sb,
-        "statistic": scored.statistic,
-        "epochs_sr": scored.epochs_sr,
-        "epochs_sb": scored.epochs_sb,
-    }
-    return scored.table(region, window.index), summary
+    coordinates = {window.coordinate for window in windows}
+    if len(coordinates) != 1:
+        msg = f"regions of {len(coordinates)} scan coordinates cannot be scored together; one is needed"
+        raise DataError(msg)
+    (coordinate,) = coordinates
+    engine = engine_for(settings)
+    if not settings.scorer.uses_trunk:
+        trunk = None
+    elif trunk is None:
+        trunk = make_trunk(settings, coordinate, engine)
+    patch_stars = PatchStars.of(stars, coordinate, settings, trunk)
+    regions = [
+        patch_stars.region(w, rng(settings.scan.seed, "score", patch, coordinate, w.index)) for w in windows
+    ]
+    scored = SCORERS[settings.scorer.name](patch_stars, regions, settings, engine)
+    out = []
+    for window, region, scores in zip(windows, regions, scored, strict=True):
+        if models is not None:
+            scores.save_models(models / f"{window.index:+04d}")
+        summary = {
+            "patch": patch,
+            "coordinate": coordinate,
+            "region": window.index,
+            "low": window.low,
+            "high": window.high,
+            "n_sr": len(region.inside),
+            "n_sb": len(region.sideband),
+            "n_fiducial": int(region.ranked.sum()),
+            "ll_sr": scores.ll_sr,
+            "ll_sb": scores.ll_sb,
+            "statistic": scores.statistic,
+            "rounds_sr": scores.rounds_sr,
+            "rounds_sb": scores.rounds_sb,
+        }
+        out.append((scores.table(region, window.index), summary))
+    return out

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from viamachinae import __version__
+from viamachinae.cli import benchmark
 from viamachinae.errors import ExitCode, ViaMachinaeError
 
 __all__ = ["app", "main"]
@@ -26,6 +27,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 complete, 75 interrupted (run again), 70 some tasks failed, "
     "78 bad configuration, 65 corrupt or unusable input.",
 )
+
+app.add_typer(benchmark.app)
 
 #: How typer and click end: wrong usage, abort, Ctrl-C.
 _TRANSLATED = {2: ExitCode.CONFIG, 1: ExitCode.RESUME, 130: ExitCode.RESUME}
@@ -78,6 +81,27 @@ def init(
 
     write_config(path, preset, force)
     typer.echo(f"wrote {path}; edit it, then: viamachinae run {path} --out {path.stem}")
+
+
+@app.command(epilog="Example: viamachinae plan scan.toml --out scan --json plan.json")
+def plan(
+    scan: Annotated[
+        str, typer.Argument(metavar="SCAN.toml", help="Settings, or the name of a packaged scan.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the scan: leaves out what is done there.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Most patches to load and measure.")] = 2,
+    workers: Workers = None,
+) -> None:
+    """Predict hours, memory and disk of a scan before it starts."""
+    from viamachinae.cli import commands
+    from viamachinae.cli import plan as driver
+
+    driver.plan(commands.with_runner(commands.settings_of(scan), workers, inline=False), out, json, sample)
 
 
 @app.command(epilog="Example: viamachinae run scan.toml --out scan --workers 2")

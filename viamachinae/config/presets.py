@@ -13,6 +13,7 @@ from viamachinae.config.settings import (
     PatchSettings,
     RegionSettings,
     ScanSettings,
+    ScorerSettings,
     Settings,
     StarSettings,
 )
@@ -34,6 +35,7 @@ def _published() -> Settings:
     best: patience and star presentations are set so that nothing ends it early.
     """
     density = DensitySettings(
+        name="maf",
         blocks=15,
         hidden=128,
         batch_norm=True,
@@ -42,10 +44,12 @@ def _published() -> Settings:
         learning_rate=1e-4,
         max_epochs=50,
         max_star_steps=50_000_000,
+        rounds=50,
         patience=50,
         best_epochs=10,
     )
-    return Settings(scan=ScanSettings(name="published"), density=density)
+    scorer = ScorerSettings(sideband_start="cold", start="cold")
+    return Settings(scan=ScanSettings(name="published"), density=density, scorer=scorer)
 
 
 def _field() -> Settings:

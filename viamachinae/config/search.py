@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 from viamachinae.config.section import (
     COORDINATES,
     Coordinate,
+    Dec,
     Finite,
     NotNegative,
     Positive,
+    Ra,
     Section,
 )
 
@@ -24,6 +26,7 @@ __all__ = [
     "RoiSettings",
     "ScorerSettings",
     "StreamSettings",
+    "TrunkSettings",
 ]
 
 
@@ -46,7 +49,11 @@ class RegionSettings(Section):
         1_000_000, description="most stars of a region that is searched"
     )
     group_size: Annotated[int, Field(ge=1)] = Field(
-        1, description="regions of one task; changes how work is shared out, never a result"
+        4,
+        description=(
+            "neighbouring regions of one task, which reads the stars once and trains together what memory "
+            "holds; 64 makes one task of a patch and a coordinate, as a GPU wants; never changes a result"
+        ),
     )
 
     @model_validator(mode="after")
@@ -99,15 +106,57 @@ class ScorerSettings(Section):
     folds: Annotated[int, Field(ge=2, le=20)] = Field(
         2, description="folds of the cross-fit: a star is scored by the model that did not train on it"
     )
-    start: Literal["sideband", "cold"] = Field(
-        "sideband",
+    sideband_start: Literal["trunk", "cold"] = Field(
+        "trunk",
         description=(
-            'where the signal-region models start: "sideband": from the sideband model, so that shared '
-            'errors cancel; "cold": from random weights, as published'
+            'where sideband models start; "trunk": from a density of a mock sky (see [trunk]), which has '
+            'seen none of the stars that are searched; "cold": from random weights, as published'
+        ),
+    )
+    start: Literal["cold", "trunk", "sideband"] = Field(
+        "cold",
+        description=(
+            'where signal-region models start; "cold": from random weights, as published; "trunk": as above, '
+            'smoother and cheaper; "sideband": from the sideband model'
         ),
     )
     learning_rate: Positive = Field(
         1e-3, description='peak learning rate of the signal-region models with start = "sideband"'
+    )
+
+    @property
+    def uses_trunk(self) -> bool:
+        """Whether any model starts from the trunk."""
+        return "trunk" in (self.sideband_start, self.start)
+
+
+class TrunkSettings(Section):
+    """The density of a mock sky from which the models of all regions can start.
+
+    It is trained once a scan and scan coordinate.
+    """
+
+    centre: tuple[Ra, Dec] = Field(
+        (187.0, 66.0), description="[ra, dec] (deg, ICRS) of the patch of the mock sky"
+    )
+    density: Annotated[float, Field(gt=0, le=2)] = Field(
+        0.5, description="its number of stars relative to the Milky Way's"
+    )
+    g_max: Annotated[float, Field(gt=10, le=21)] = Field(
+        20.2, description="its faint limit in G (mag), unless selection.g_max is brighter"
+    )
+    max_star_steps: Annotated[int, Field(ge=1)] = Field(
+        10_000_000, description="star presentations of its training"
+    )
+    tuning_star_steps: Annotated[int, Field(ge=1)] = Field(
+        1_000_000,
+        description=(
+            "most star presentations of a model that starts from it; longer ones forget, where the region "
+            "leaves a gap, what the trunk knows"
+        ),
+    )
+    tuning_learning_rate: Positive = Field(
+        2e-3, description="peak learning rate of a model that starts from it"
     )
 
 
@@ -119,12 +168,13 @@ class DensitySettings(Section):
     writes it.
     """
 
-    name: Literal["maf", "fast-maf", "mixture"] = Field(
-        "maf",
+    name: Literal["maf", "fast-maf", "spline", "mixture"] = Field(
+        "mixture",
         description=(
-            'density family; "maf": masked autoregressive flow, the published reference; "fast-maf": such a '
-            'flow without batch_norm, up to twice as fast; "mixture": autoregressive mixture of Gaussians '
-            "in two hidden layers, no blocks"
+            'density family; "mixture": autoregressive mixture of Gaussians in two hidden layers, no blocks; '
+            '"spline": autoregressive rational-quadratic spline flow, as good with blocks = 2 and half as '
+            'fast; "fast-maf": affine masked autoregressive flow without batch_norm; "maf": the same built '
+            "from nflows, the published reference, slow"
         ),
     )
     blocks: Annotated[int, Field(ge=1)] = Field(5, description="autoregressive blocks of a flow")
@@ -132,6 +182,7 @@ class DensitySettings(Section):
     components: Annotated[int, Field(ge=1)] = Field(
         10, description='Gaussians of each feature; only "mixture" has them'
     )
+    bins: Annotated[int, Field(ge=2)] = Field(8, description='bins of a spline; only "spline" has them')
     batch_norm: bool = Field(
         False,
         description=(
@@ -154,15 +205,19 @@ class DensitySettings(Section):
     max_star_steps: Annotated[int, Field(ge=1)] = Field(
         5_000_000, description="most star presentations of one training; bounds the epochs of large samples"
     )
+    rounds: Annotated[int, Field(ge=1)] = Field(
+        30, description="times that a model is judged by its held-out stars, evenly spread over its training"
+    )
     patience: Annotated[int, Field(ge=1)] = Field(
-        8, description="epochs without a better held-out likelihood before training stops"
+        8, description="rounds without a better held-out likelihood before training stops"
     )
     best_epochs: Annotated[int, Field(ge=1)] = Field(
-        10, description="densities are averaged over this many best epochs"
+        10, description="densities are averaged over this many best rounds (published: epochs)"
     )
     validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(
-        0.1, description="fraction of the training stars held out to judge epochs"
+        0.1, description="fraction of the training stars held out to judge rounds"
     )
+    max_validation: Annotated[int, Field(ge=1)] = Field(20_000, description="most stars held out")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

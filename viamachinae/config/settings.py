@@ -7,7 +7,7 @@ description says why.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,7 @@ from viamachinae.config.search import (
     RoiSettings,
     ScorerSettings,
     StreamSettings,
+    TrunkSettings,
 )
 from viamachinae.config.section import COORDINATES, Coordinate, Section
 
@@ -45,6 +46,7 @@ __all__ = [
     "Settings",
     "StarSettings",
     "StreamSettings",
+    "TrunkSettings",
 ]
 
 
@@ -66,6 +68,19 @@ class RunnerSettings(Section):
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0: one a core")
     address: str = Field("", description='Ray cluster to join ("auto"); empty: start one here')
     inline: bool = Field(False, description="run in this process, without Ray (debugging)")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu",
+        description=(
+            'where densities train; "cuda": on one GPU a worker (raise regions.group_size, so that it trains '
+            'many regions together); "auto": on a GPU where there is one'
+        ),
+    )
+    mixed_precision: bool = Field(
+        True, description="on a GPU, multiply matrices with ten-bit mantissas (likelihoods within 1e-3 nat)"
+    )
+    memory_gb: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="memory of the models that a worker trains together (GB), beside the stars' own"
+    )
 
 
 class Settings(Section):
@@ -80,6 +95,7 @@ class Settings(Section):
     roi: RoiSettings = Field(default_factory=RoiSettings)
     scorer: ScorerSettings = Field(default_factory=ScorerSettings)
     density: DensitySettings = Field(default_factory=DensitySettings)
+    trunk: TrunkSettings = Field(default_factory=TrunkSettings)
     lines: LineSettings = Field(default_factory=LineSettings)
     fragments: FragmentSettings = Field(default_factory=FragmentSettings)
     streams: StreamSettings = Field(default_factory=StreamSettings)

@@ -1,6 +1,9 @@
-"""Conditional densities p(x | m) and their training."""
+"""Conditional densities of stars, and the engine that trains many at once."""
 
-from viamachinae.density.model import FAMILIES, ConditionalDensity
+from viamachinae.density.engine import Engine, Job, fit_density
+from viamachinae.density.families import FAMILIES
+from viamachinae.density.model import ConditionalDensity
 from viamachinae.density.preprocess import Kind, Preprocessor
+from viamachinae.density.sample import Sample
 
-__all__ = ["FAMILIES", "ConditionalDensity", "Kind", "Preprocessor"]
+__all__ = ["FAMILIES", "ConditionalDensity", "Engine", "Job", "Kind", "Preprocessor", "Sample", "fit_density"]

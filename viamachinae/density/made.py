@@ -16,9 +16,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-__all__ = ["backward", "forward", "initial", "masks"]
+__all__ = ["backward", "forward", "gains", "masks", "rank"]
 
 Tensors = Sequence[Tensor]
+
+_HIDDEN_GAIN = math.sqrt(2)  # keeps the variance through a ReLU (He et al. 2015)
+_OUTPUT_GAIN = 0.1  # training starts close to a density that knows no dependence
 
 
 def masks(rank: Tensor, hidden: int, layers: int, outputs: int) -> list[Tensor]:
@@ -44,10 +47,20 @@ def masks(rank: Tensor, hidden: int, layers: int, outputs: int) -> list[Tensor]:
     return [*inner, (rank.repeat(outputs)[:, None] > degree).float()]
 
 
-def initial(shape: Sequence[int], gain: float) -> Tensor:
-    """Return uniform weights of variance ``gain**2 / fan_in``, from torch's global generator."""
-    bound = gain * math.sqrt(3 / shape[-1])
-    return torch.empty(*shape).uniform_(-bound, bound)
+def rank(features: int, block: int) -> Tensor:
+    """Return each feature's place, from 1, in the order of a block of a flow.
+
+    Reversed in every second block, else rotated: fixed, so that no random state
+    shapes a model.
+    """
+    order = torch.arange(features)
+    order = order.flip(0) if block % 2 else order.roll(block // 2)
+    return torch.argsort(order) + 1
+
+
+def gains(layers: int) -> list[float]:
+    """Return the gain of each layer's first weights: ``layers`` hidden ones and the output."""
+    return [_HIDDEN_GAIN] * layers + [_OUTPUT_GAIN]
 
 
 def forward(inputs: Tensor, weights: Tensors, biases: Tensors) -> list[Tensor]:

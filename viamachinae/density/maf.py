@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from nflows.distributions.normal import StandardNormal
 from nflows.flows.base import Flow
@@ -12,18 +14,22 @@ from nflows.transforms import (
     Permutation,
 )
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from viamachinae.density.base import DensityModule
+from viamachinae.density.family import DensityFamily
 
-__all__ = ["MaskedAutoregressiveFlow"]
+__all__ = ["MaskedAutoregressiveFlow", "nflows_chain"]
+
+_STATISTICS = ("running_mean", "running_var")  # buffers that a training step changes
 
 
-class MaskedAutoregressiveFlow(DensityModule):
+class MaskedAutoregressiveFlow(DensityFamily):
     """Conditional masked autoregressive flow p(x | m) (Papamakarios et al. 2017).
 
     A chain of MADE blocks with affine transforms and ReLU, as ANODE uses it
     (Nachman & Shih 2020: 15 blocks of 128 hidden units with batch
-    normalisation between them). Every block sees the features in another order.
+    normalisation between them). Every block sees the features in another
+    order. This is the slow reference: nflows evaluates one model after another.
 
     Parameters
     ----------
@@ -36,26 +42,93 @@ class MaskedAutoregressiveFlow(DensityModule):
     """
 
     def __init__(self, features: int, blocks: int, hidden: int, *, batch_norm: bool) -> None:
-        super().__init__()
-        chain: list[nn.Module] = []
-        for block in range(blocks):
-            # Reversal first, then rotations: fixed, so that no random state shapes the model.
-            order = torch.arange(features).flip(0) if block % 2 else torch.arange(features).roll(block // 2)
-            chain.append(Permutation(order))
-            chain.append(
-                MaskedAffineAutoregressiveTransform(
-                    features=features,
-                    hidden_features=hidden,
-                    context_features=1,
-                    num_blocks=1,
-                    use_residual_blocks=False,
-                )
-            )
-            if batch_norm and block + 1 < blocks:
-                chain.append(BatchNorm(features))
-        self.flow = Flow(CompositeTransform(chain), StandardNormal([features]))
+        # nflows draws from torch's global generator: forked here and in initial(), it stays as it is.
+        self._build = (features, blocks, hidden, batch_norm)
+        with torch.random.fork_rng(devices=[]):
+            self.flow = nflows_chain(*self._build)
+        named = {name: value.detach() for name, value in self.flow.named_parameters()}
+        running = {n: b for n, b in self.flow.named_buffers() if n.rsplit(".", 1)[-1] in _STATISTICS}
+        self._shapes = {name: value.shape for name, value in (named | running).items()}
+        self._trained = sum(value.numel() for value in named.values())
+        self._statistics = tuple(running)
+        self._gathered: list[Tensor] = []
+        super().__init__(features, sum(prod(shape) for shape in self._shapes.values()))
+        self.constants = {n: b for n, b in self.flow.named_buffers() if n not in running}
+        self.weights = sum(value.numel() for value in named.values() if value.ndim > 1)
+        self.bytes_per_star = 4 * blocks * (12 * hidden + 24 * features)
 
-    def log_prob(self, x: Tensor, m: Tensor) -> Tensor:
-        """Return log p(x | m), shape (n,), of ``x`` (n, d) given ``m`` (n, 1)."""
+    def initial(self, seed: int) -> Tensor:
+        """Return the row of numbers, shape (P,), that a training from scratch starts with."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # manual_seed would seed every GPU too
+            state = nflows_chain(*self._build).state_dict()
+        return torch.cat([state[name].reshape(-1) for name in self._shapes])
+
+    def log_probs(self, values: Tensor, x: Tensor, m: Tensor, *, training: bool = False) -> Tensor:
+        """Return log p_k(x | m), shape (K, n)."""
+        self.flow.train(training)
+        self._gathered = []
+        return torch.stack([self._log_prob(row, *stars) for row, *stars in zip(values, x, m, strict=True)])
+
+    def _log_prob(self, row: Tensor, x: Tensor, m: Tensor) -> Tensor:
+        sizes = [prod(shape) for shape in self._shapes.values()]
+        named = {
+            name: part.view(shape)
+            for (name, shape), part in zip(self._shapes.items(), torch.split(row, sizes), strict=True)
+        }
+        named |= {name: named[name].detach().clone() for name in self._statistics}
+        out: Tensor = functional_call(self.flow, named, (x, m))
+        if self._statistics:
+            # A batch moves the running statistics in place: in these copies, until they are settled.
+            self._gathered.append(torch.cat([named[name].reshape(-1) for name in self._statistics]))
+        return out
+
+    def settle(self, values: Tensor) -> None:
+        """Write the running statistics that the last training call gathered into ``values``."""
+        if self._statistics:
+            values[:, self._trained :] = torch.stack(self._gathered)
+
+    def to(self, device: torch.device) -> MaskedAutoregressiveFlow:
+        """Move the flow's buffers to a device; return the family."""
+        self.flow.to(device)
+        self.constants = {name: dict(self.flow.named_buffers())[name] for name in self.constants}
+        return self
+
+
+class _LogProb(nn.Module):
+    """A flow whose call is its log-likelihood."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, m: Tensor) -> Tensor:
         out: Tensor = self.flow.log_prob(x, context=m)
         return out
+
+
+def nflows_chain(features: int, blocks: int, hidden: int, batch_norm: bool) -> _LogProb:
+    """Return the flow as a module: called with x (n, d) and m (n, 1) it gives log p(x | m), shape (n,).
+
+    Parameters
+    ----------
+    features, blocks, hidden, batch_norm
+        As :class:`MaskedAutoregressiveFlow` takes them.
+    """
+    chain: list[nn.Module] = []
+    for block in range(blocks):
+        # Reversal first, then rotations: fixed, so that no random state shapes the model.
+        order = torch.arange(features).flip(0) if block % 2 else torch.arange(features).roll(block // 2)
+        chain.append(Permutation(order))
+        chain.append(
+            MaskedAffineAutoregressiveTransform(
+                features=features,
+                hidden_features=hidden,
+                context_features=1,
+                num_blocks=1,
+                use_residual_blocks=False,
+            )
+        )
+        if batch_norm and block + 1 < blocks:
+            chain.append(BatchNorm(features))
+    return _LogProb(Flow(CompositeTransform(chain), StandardNormal([features])))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from viamachinae.density import made
-from viamachinae.density.stacked import StackedDensity
+from viamachinae.density.family import DensityFamily, Layout
 
 __all__ = ["AutoregressiveMixture"]
 
@@ -19,7 +19,7 @@ _LOG_SCALE = 5.0  # bound of a Gaussian's log scale: none can shrink onto a sing
 _SPREAD = 2.0  # the means start evenly between minus and plus this many standard deviations
 
 
-class AutoregressiveMixture(StackedDensity):
+class AutoregressiveMixture(DensityFamily):
     """Conditional autoregressive mixture density p(x | m), K models at once.
 
     ``p(x | m)`` is the product over the features of
@@ -34,34 +34,41 @@ class AutoregressiveMixture(StackedDensity):
         Number of features d; their order is the autoregressive one.
     hidden, components : int
         Units of a hidden layer, and Gaussians C of each feature.
-    models : int
-        Number of models K.
 
     Examples
     --------
-    >>> mixtures = AutoregressiveMixture(5, hidden=16, components=4, models=3)
-    >>> mixtures.log_probs(torch.zeros(3, 7, 5), torch.zeros(3, 7, 1)).shape
+    >>> family = AutoregressiveMixture(5, hidden=16, components=4)
+    >>> values = torch.stack([family.initial(seed) for seed in range(3)])
+    >>> family.log_probs(values, torch.zeros(3, 7, 5), torch.zeros(3, 7, 1)).shape
     torch.Size([3, 7])
     """
 
-    def __init__(self, features: int, hidden: int, components: int, *, models: int = 1) -> None:
-        super().__init__(models)
+    def __init__(self, features: int, hidden: int, components: int) -> None:
         rank = torch.arange(features) + 1
-        self.register_buffer("rank", rank)
-        self._add_layers(made.masks(rank, hidden, _LAYERS, 3 * components))
-        with torch.no_grad():
-            start = torch.zeros(3, components, features)
-            start[1] = torch.linspace(-_SPREAD, _SPREAD, components + 2)[1:-1, None]
-            start[2] = math.log(2 * _SPREAD / (components + 1))
-            self.get_parameter(f"bias{_LAYERS}").copy_(start.reshape(1, -1, 1))
+        masks = made.masks(rank, hidden, _LAYERS, 3 * components)
+        self._layout = Layout(masks, made.gains(_LAYERS))
+        super().__init__(features, self._layout.size)
+        self._components = components
+        self.constants = {"rank": rank, "free": self._layout.free}
+        self.weights = self._layout.weights
+        self.bytes_per_star = 4 * (30 * components * features + 4 * _LAYERS * hidden)
 
-    def log_probs(self, x: Tensor, m: Tensor) -> Tensor:
-        """Return log p_k(x | m), shape (K, n), of ``x`` (K, n, d) given ``m`` (K, n, 1)."""
-        return self.log_conditionals(x, m).sum(1)
+    def initial(self, seed: int) -> Tensor:
+        """Return the row of numbers, shape (P,), that a training from scratch starts with."""
+        row = self._layout.initial(seed)
+        start = torch.zeros(3, self._components, self.features)
+        start[1] = torch.linspace(-_SPREAD, _SPREAD, self._components + 2)[1:-1, None]
+        start[2] = math.log(2 * _SPREAD / (self._components + 1))
+        self._layout.segment(row, 2 * _LAYERS + 1).copy_(start.reshape(-1, 1))
+        return row
 
-    def log_conditionals(self, x: Tensor, m: Tensor) -> Tensor:
+    def log_probs(self, values: Tensor, x: Tensor, m: Tensor, *, training: bool = False) -> Tensor:  # noqa: ARG002
+        """Return log p_k(x | m), shape (K, n)."""
+        return self.log_conditionals(values, x, m).sum(1)
+
+    def log_conditionals(self, values: Tensor, x: Tensor, m: Tensor) -> Tensor:
         """Return log p_k(x_j | x_1 ... x_(j-1), m), shape (K, d, n)."""
-        weights, biases = self._layers()
+        weights, biases = self._layout.unpack(values, self.constants["free"])
         rows, condition = x.mT.contiguous(), m.mT.contiguous()
         if torch.is_grad_enabled():
             out: Tensor = _Mixture.apply(rows, condition, *weights, *biases)  # type: ignore[no-untyped-call]

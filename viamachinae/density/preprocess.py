@@ -78,9 +78,17 @@ class Preprocessor:
 
     def standardised(self, x: ArrayLike) -> Self:
         """Return the transform with the same ranges, standardised on the stars ``x``."""
-        d = len(self.kinds)
-        z, _ = replace(self, mean=np.zeros(d), scale=np.ones(d)).forward(x)
+        z, _ = self.unstandardised().forward(x)
         return replace(self, mean=z.mean(0), scale=z.std(0))
+
+    def unstandardised(self) -> Self:
+        """Return the transform alone, with the same ranges."""
+        d = len(self.kinds)
+        return replace(self, mean=np.zeros(d), scale=np.ones(d))
+
+    def scaled_as(self, other: Preprocessor) -> Self:
+        """Return the transform with its own ranges and the standardisation of another."""
+        return replace(self, mean=other.mean, scale=other.scale)
 
     def forward(self, x: ArrayLike) -> tuple[Array, Array]:
         """Return ``z``, shape (n, d), and ``log |dz/dx|``, shape (n,)."""

@@ -1,131 +1,335 @@
-"""Training of one conditional density: early stopping on held-out stars, mean of the best epochs."""
+"""Training of several densities in step: early stopping of each on its own held-out stars.
+
+No model knows of the others: its stars, its random numbers, its learning rate
+and its end follow from its own job, so that which models share a stack changes
+memory and speed and not one bit of a result.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from viamachinae.config.settings import DensitySettings
-from viamachinae.density.base import DensityModule, State, evaluate
+from viamachinae.density.adam import Adam
+from viamachinae.density.family import DensityFamily
 from viamachinae.errors import DataError, TaskError
 
-__all__ = ["Training", "train"]
+if TYPE_CHECKING:
+    from viamachinae.config.settings import DensitySettings
+
+__all__ = ["Stack", "Standardised", "Training", "evaluate", "minibatch", "n_held_out", "n_steps"]
 
 _FEWEST = 2  # stars that a mini-batch must hold for its mean to mean anything
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
+_WHOLE = 64  # mini-batches are multiples of this: every model's part of a stack is then aligned alike
+_EVALUATED = 4096  # stars evaluated at once by a processor, for the same reason as below
+_EVALUATED_CUDA = 131_072
+_CACHED = 8192  # stars of a step that a processor takes at once: their layers stay in its cache
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training left: the best epochs' parameters, and the held-out curve.
+    """What a training left: the best rounds' parameters, and the held-out curve.
 
     Parameters
     ----------
-    states : tuple of dict
-        Parameters of the best epochs, best first.
-    held_out : ndarray, shape (epochs,)
-        Mean log-likelihood of the held-out stars after each epoch (nat).
+    values : Tensor, shape (S, P)
+        The model in its best rounds, best first.
+    held_out : ndarray, shape (rounds,)
+        Mean log-likelihood of the held-out stars after each round (nat).
     """
 
-    states: tuple[State, ...]
+    values: Tensor
     held_out: NDArray[np.float64]
 
 
-def train(
-    model: DensityModule,
-    z: NDArray[np.float64],
-    c: NDArray[np.float64],
-    settings: DensitySettings,
-    rng: np.random.Generator,
-) -> Training:
-    """Fit ``model`` to the stars by maximum likelihood.
+@dataclass(frozen=True)
+class Standardised:
+    """Stars of one model on the device: rows of the patch's table and the model's standardisation.
 
     Parameters
     ----------
-    model : DensityModule
-        Its parameters are changed.
-    z : ndarray, shape (n, d)
-        Preprocessed features.
-    c : ndarray, shape (n,)
-        Standardised condition.
-    settings : DensitySettings
-        Batch size, learning rate, epochs, patience.
-    rng : numpy.random.Generator
-        Chooses the held-out stars and the batches.
+    rows : Tensor of int32, shape (n,)
+        Rows of the table.
+    mean, scale : Tensor, shape (d + 1,)
+        Standardisation of features and condition.
+    start : Tensor, shape (P,)
+        The model at the start.
+    seed : int
+        Of the held-out stars and the batches.
+    """
+
+    rows: Tensor
+    mean: Tensor
+    scale: Tensor
+    start: Tensor
+    seed: int
+
+
+def n_held_out(n: int, settings: DensitySettings) -> int:
+    """Return how many of ``n`` stars judge a training; the others train.
 
     Raises
     ------
     DataError
-        Too few stars.
-    TaskError
-        The likelihood stopped being finite in every epoch.
+        The others are too few to train on.
     """
-    features = torch.as_tensor(z, dtype=torch.float32)
-    condition = torch.as_tensor(c, dtype=torch.float32)[:, None]
-    order = torch.as_tensor(rng.permutation(len(z)))
-    n_held = max(1, round(settings.validation_fraction * len(z)))
-    held, kept = order[:n_held], order[n_held:]
-    if len(kept) < _FEWEST:
-        msg = f"{len(z)} stars are too few to train on and to hold some out; raise regions.min_stars"
+    held_out = max(1, min(round(settings.validation_fraction * n), settings.max_validation))
+    if n - held_out < _FEWEST:
+        msg = f"{n} stars are too few to train on and to hold some out; raise regions.min_stars"
         raise DataError(msg)
-    epochs = _epochs(len(kept), settings)
-    batch = min(settings.batch_size, len(kept))
-    step = _stepper(model, settings, epochs * (len(kept) // batch))
-    best: list[tuple[float, int, State]] = []
-    curve: list[float] = []
-    for epoch in range(epochs):
-        model.train()
-        shuffled = kept[torch.as_tensor(rng.permutation(len(kept)))]
-        for start in range(0, len(kept) - batch + 1, batch):
-            rows = shuffled[start : start + batch]
-            step(features[rows], condition[rows])
-        curve.append(float(evaluate(model, features[held], condition[held]).mean()))
-        if math.isfinite(curve[-1]):
-            best.append((curve[-1], epoch, {k: v.clone() for k, v in model.state_dict().items()}))
-            best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: settings.best_epochs]
-        if not best or epoch - max(best, key=lambda entry: entry[0])[1] >= settings.patience:
-            break
-    if not best:
-        msg = (
-            f"training on {len(kept)} stars diverged; lower density.learning_rate ({settings.learning_rate})"
-        )
-        raise TaskError(msg)
-    return Training(tuple(state for _, _, state in best), np.asarray(curve))
+    return held_out
 
 
-def _epochs(n: int, settings: DensitySettings) -> int:
-    """Return the most epochs: large samples are bounded by star presentations."""
-    return max(1, min(settings.max_epochs, round(settings.max_star_steps / n)))
+def n_steps(n: int, settings: DensitySettings) -> int:
+    """Return the most steps of a training on ``n`` stars, held-out ones not counted.
+
+    Presentations bound those of large samples.
+    """
+    presented = min(settings.max_epochs * n, settings.max_star_steps)
+    return max(1, round(presented / minibatch(n, settings)))
 
 
-def _stepper(
-    model: DensityModule, settings: DensitySettings, n_steps: int
-) -> Callable[[Tensor, Tensor], None]:
-    """Return one step of Adam: warm-up, cosine decay, clipped gradient."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    warm = max(1, round(_WARM_UP * n_steps))
+def minibatch(n: int, settings: DensitySettings) -> int:
+    """Return the size of the mini-batches of a training on ``n`` stars, held-out ones not counted."""
+    size = min(settings.batch_size, n)
+    return size - size % _WHOLE if size >= _WHOLE else size
 
-    def rate(i: int) -> float:
-        if i < warm:
-            return (i + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (i - warm) / max(1, n_steps - warm))))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+class _Member:
+    """One model of a stack: its stars, its plan, and its best rounds."""
 
-    def step(z: Tensor, c: Tensor) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        loss = -model.log_prob(z, c).mean()
-        if not torch.isfinite(loss):
+    def __init__(self, job: Standardised, settings: DensitySettings) -> None:
+        n = len(job.rows)
+        split, draws = np.random.SeedSequence(job.seed).generate_state(2)
+        order = torch.as_tensor(np.random.default_rng(split).permutation(n), device=job.rows.device)
+        n_held = n_held_out(n, settings)
+        self.held, self.kept = job.rows[order[:n_held]], job.rows[order[n_held:]]
+        self.batch = minibatch(len(self.kept), settings)
+        self.steps = n_steps(len(self.kept), settings)
+        self.round = math.ceil(self.steps / settings.rounds)
+        self.rates = _rates(self.steps, settings.learning_rate)
+        self.job = job
+        self.best: list[tuple[float, int, Tensor]] = []
+        self.curve: list[float] = []
+        self._generator = torch.Generator(job.rows.device).manual_seed(int(draws))
+        self._left = self.kept[:0]
+
+    def draw(self) -> Tensor:
+        """Return the rows of the next round's stars: epoch after epoch, each in another order."""
+        wanted, parts = self.round * self.batch, []
+        while wanted:
+            if not len(self._left):
+                order = torch.randperm(
+                    len(self.kept), generator=self._generator, device=self.kept.device, dtype=torch.int32
+                )
+                self._left = self.kept[order]
+            parts.append(self._left[:wanted])
+            self._left = self._left[wanted:]
+            wanted -= len(parts[-1])
+        return torch.cat(parts)
+
+    def judge(self, log_likelihood: float, values: Tensor, settings: DensitySettings) -> None:
+        """Take note of the held-out likelihood after a round, and of the model if it is among the best."""
+        self.curve.append(log_likelihood)
+        if math.isfinite(log_likelihood):
+            self.best.append((log_likelihood, len(self.curve) - 1, values.clone()))
+            self.best = sorted(self.best, key=lambda entry: (-entry[0], entry[1]))[: settings.best_epochs]
+
+    def ended(self, step: int, patience: int) -> bool:
+        """Return whether the model has taken its steps, diverged, or stopped gaining."""
+        if step >= self.steps or not self.best:
+            return True
+        return len(self.curve) - 1 - max(self.best, key=lambda entry: entry[0])[1] >= patience
+
+    def training(self, settings: DensitySettings) -> Training:
+        """Return what the training left.
+
+        Raises
+        ------
+        TaskError
+            No round had a finite likelihood.
+        """
+        if not self.best:
+            msg = (
+                f"training on {len(self.kept)} stars diverged; "
+                f"lower density.learning_rate ({settings.learning_rate})"
+            )
+            raise TaskError(msg)
+        return Training(torch.stack([values for _, _, values in self.best]).cpu(), np.asarray(self.curve))
+
+
+def _rates(steps: int, peak: float) -> NDArray[np.float32]:
+    """Return the learning rate of every step: linear warm-up, then cosine decay to zero."""
+    step = np.arange(steps)
+    warm = max(1, round(_WARM_UP * steps))
+    decayed = 0.5 * (1 + np.cos(np.pi * np.clip((step - warm) / max(1, steps - warm), 0, 1)))
+    return (peak * np.where(step < warm, (step + 1) / warm, decayed)).astype(np.float32)
+
+
+class Stack:
+    """Models that take their steps together, as rows of one matrix.
+
+    Parameters
+    ----------
+    family : DensityFamily
+        On the device of ``table``.
+    table : Tensor, shape (n, d + 1)
+        Transformed features and condition of the patch's stars.
+    jobs : sequence of Standardised
+        One a model. Their mini-batches must have the same size.
+    settings : DensitySettings
+        Batch size, learning rate, rounds, patience.
+
+    Raises
+    ------
+    DataError
+        A model has too few stars.
+    """
+
+    def __init__(
+        self,
+        family: DensityFamily,
+        table: Tensor,
+        jobs: Sequence[Standardised],
+        settings: DensitySettings,
+    ) -> None:
+        self._family, self._table, self._settings = family, table, settings
+        self._members = [_Member(job, settings) for job in jobs]
+        batches = {member.batch for member in self._members}
+        if len(batches) > 1:
+            msg = f"models with mini-batches of {sorted(batches)} stars cannot share a stack"
+            raise ValueError(msg)
+        (self._batch,) = batches
+        longest = max(member.round for member in self._members)
+        k, device = len(jobs), table.device
+        self._values = torch.stack([job.start for job in jobs]).to(device)
+        self._adam = Adam(self._values, settings.gradient_clip)
+        self._mean = torch.stack([job.mean for job in jobs])[:, None]
+        self._scale = torch.stack([job.scale for job in jobs])[:, None]
+        self._queue = torch.zeros(k, longest * self._batch, dtype=torch.int32, device=device)
+        self._rates = torch.zeros(k, longest, device=device)
+        self._at = torch.zeros(k, 1, dtype=torch.int64, device=device)
+        self._ahead = torch.arange(self._batch, device=device)
+
+    def train(self) -> list[Training]:
+        """Train every model to its end; return them in the order of the jobs.
+
+        Raises
+        ------
+        TaskError
+            A model diverged.
+        """
+        for _ in self.rounds():
+            pass
+        return [member.training(self._settings) for member in self._all]
+
+    def rounds(self) -> Iterator[int]:
+        """Train, stopping for a look whenever a model was judged; yield the steps done so far."""
+        self._all = tuple(self._members)
+        for k, member in enumerate(self._members):
+            self._refill(k, member, 0)
+        due = [member.round for member in self._members]
+        step = 0
+        while self._members:
+            for _ in range(min(due) - step):
+                self._step()
+            step = min(due)
+            for k, member in enumerate(self._members):
+                if due[k] == step:
+                    member.judge(self._held_out(k, member), self._values[k], self._settings)
+            stay = [k for k, m in enumerate(self._members) if not (due[k] == step and self._ended(m, step))]
+            for k in stay:
+                if due[k] == step:
+                    self._refill(k, self._members[k], step)
+                    due[k] = min(step + self._members[k].round, self._members[k].steps)
+            due = [due[k] for k in stay]
+            self._keep(stay)
+            yield step
+
+    def _ended(self, member: _Member, step: int) -> bool:
+        return member.ended(step, self._settings.patience)
+
+    def _refill(self, k: int, member: _Member, step: int) -> None:
+        """Queue the stars and the learning rates of a model's next round."""
+        rows, rates = member.draw(), torch.as_tensor(member.rates[step : step + member.round])
+        self._queue[k, : len(rows)] = rows
+        self._rates[k, : len(rates)] = rates.to(self._rates.device)
+        self._at[k] = 0
+
+    def _keep(self, stay: Sequence[int]) -> None:
+        """Drop the models that ended: they cost nothing from here on."""
+        if len(stay) == len(self._members):
             return
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-        optimiser.step()
-        schedule.step()
+        self._members = [self._members[k] for k in stay]
+        rows = torch.as_tensor(stay, dtype=torch.int64, device=self._values.device)
+        self._adam.keep(rows)
+        for name in ("_values", "_mean", "_scale", "_queue", "_rates", "_at"):
+            setattr(self, name, getattr(self, name)[rows])
 
-    return step
+    def _step(self) -> None:
+        """Take one step of every model."""
+        k = len(self._values)
+        if self._table.is_cuda:
+            together = k
+        elif self._batch % _WHOLE:
+            together = 1  # smaller batches are not aligned alike in a stack
+        else:
+            together = max(1, _CACHED // self._batch)
+        rows = self._queue.gather(1, self._at * self._batch + self._ahead)
+        gradient = torch.cat(
+            [self._gradient(slice(i, i + together), rows[i : i + together]) for i in range(0, k, together)]
+        )
+        self._adam.step(self._values, gradient, self._rates.gather(1, self._at))
+        self._at += 1
+
+    def _gradient(self, models: slice, rows: Tensor) -> Tensor:
+        """Return the gradient of the mean negative log-likelihood, shape (k, P), of some models."""
+        values = self._values[models]
+        stars = self._table.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
+        stars = (stars - self._mean[models]) / self._scale[models]
+        leaf = values.detach().requires_grad_()
+        log_p = self._family.log_probs(leaf, stars[..., :-1], stars[..., -1:], training=True)
+        (gradient,) = torch.autograd.grad(log_p, leaf, torch.full_like(log_p, -1 / self._batch))
+        self._family.settle(values)
+        return gradient
+
+    def _held_out(self, k: int, member: _Member) -> float:
+        job = member.job
+        log_p = evaluate(self._family, self._table, self._values[k][None], (member.held, job.mean, job.scale))
+        return float(log_p.mean())
+
+
+@torch.no_grad()
+def evaluate(
+    family: DensityFamily, table: Tensor, values: Tensor, stars: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """Return log p(x | m) of standardised features in double precision, shape (S, n).
+
+    Parameters
+    ----------
+    family : DensityFamily
+        On the device of ``table``.
+    table : Tensor, shape (n_all, d + 1)
+        Transformed features and condition.
+    values : Tensor, shape (S, P)
+        Models that share a standardisation.
+    stars : tuple of Tensor
+        Rows of the table, shape (n,), mean and scale, shape (d + 1,).
+    """
+    rows, mean, scale = stars
+    size = _EVALUATED_CUDA if table.is_cuda else _EVALUATED
+    out = torch.empty(len(values), len(rows), dtype=torch.float64, device=table.device)
+    for i in range(0, len(rows), size):
+        chunk = rows[i : i + size]
+        padded = torch.cat([chunk, chunk[:1].expand(-len(chunk) % _WHOLE)])
+        z = ((table[padded] - mean) / scale).expand(len(values), -1, -1)
+        out[:, i : i + size] = family.log_probs(values, z[..., :-1], z[..., -1:])[:, : len(chunk)]
+    return out

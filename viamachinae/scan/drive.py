@@ -168,7 +168,7 @@ class _Work:
 
 
 #: Stages whose tasks always go to the runner; a single task of another stage stays in this process.
-_HEAVY = ("stars", "scores")
+_HEAVY = ("stars", "trunk", "scores")
 
 
 def _search(work: _Work) -> None:
@@ -187,6 +187,11 @@ def _search(work: _Work) -> None:
         for task in stars
     }
     _warn_of_nothing_to_search(settings, [name for name, tasks in wanted.items() if not tasks])
+    searched = {name.split("/")[1] for tasks in wanted.values() for name in (t.name for t in tasks)}
+    trunks = plan.trunk_tasks(settings, searched)
+    if len(work.run(trunks)) < len(trunks):
+        work.result.blocked = [*table["patch"], plan.SKY]
+        return
     scores = {task.name for task in work.run([task for tasks in wanted.values() for task in tasks])}
     stars = [task for task in stars if all(s.name in scores for s in wanted[task.name])]
 

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["OnDemand"]
+__all__ = ["KEPT", "OnDemand"]
 
 Value = TypeVar("Value")
 
 #: What is kept: more than the patches that overlap one another, far fewer than those of a sky.
-_KEPT = 8
+KEPT = 8
 
 
 class OnDemand(Mapping[str, Value], Generic[Value]):
@@ -27,7 +27,7 @@ class OnDemand(Mapping[str, Value], Generic[Value]):
         Values that stay in memory, those asked for last.
     """
 
-    def __init__(self, names: Sequence[str], read: Callable[[str], Value], kept: int = _KEPT) -> None:
+    def __init__(self, names: Sequence[str], read: Callable[[str], Value], kept: int = KEPT) -> None:
         self._names = dict.fromkeys(names)
         self._read = read
         self._most = kept

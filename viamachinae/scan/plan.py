@@ -33,16 +33,17 @@ __all__ = [
     "score_tasks",
     "star_tasks",
     "task",
+    "trunk_tasks",
 ]
 
 #: Name of the one task of a stage whose unit of work is the sky.
 SKY = "sky"
 
 #: Stages in the order in which they run.
-STAGES = ("patches", "stars", "plan", "scores", "lines", "fragments", "streams", "report")
+STAGES = ("patches", "stars", "plan", "trunk", "scores", "lines", "fragments", "streams", "report")
 
 #: Raised by hand when a stage gives other results for the same settings and inputs.
-VERSIONS: Mapping[str, int] = dict.fromkeys((*STAGES, "calibration"), 1)
+VERSIONS: Mapping[str, int] = dict.fromkeys((*STAGES, "calibration"), 1) | {"scores": 2}
 
 #: Settings that each stage reads beyond those of its inputs: a section, or one key of it.
 #: The fiducial cuts are flags of the stars table, and only fiducial stars keep their scores.
@@ -67,7 +68,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "regions.min_stars",
         "regions.max_stars",
     ),
-    "scores": ("scan.seed", "scan.keep_models", "scorer", "density", "patches.radius"),
+    "trunk": ("scan.seed", "density", "trunk", "patches.radius", "selection.g_max", "mock.release"),
+    "scores": ("scan.seed", "scan.keep_models", "scorer", "density", "trunk", "patches.radius"),
     "lines": ("roi", "lines", "regions.coordinates", "fiducial.radius"),
     "fragments": ("fragments",),
     "streams": ("streams", "members", "fiducial.radius"),
@@ -144,6 +146,13 @@ def region_tasks(settings: Settings, stars: Iterable[Task]) -> list[Task]:
     return [task(settings, "plan", t.name, (t.ref,), {}) for t in stars]
 
 
+def trunk_tasks(settings: Settings, coordinates: Iterable[str]) -> list[Task]:
+    """Return one task that trains the trunk for each of the coordinates, if models start from it."""
+    if not settings.scorer.uses_trunk:
+        return []
+    return [task(settings, "trunk", name, (), {}) for name in sorted(coordinates)]
+
+
 def group_name(settings: Settings, patch: str, region: Mapping[str, Any]) -> str:
     """Return the name of the score task that a signal region belongs to."""
     group = math.floor(region["index"] / settings.regions.group_size)
@@ -162,6 +171,7 @@ def score_tasks(settings: Settings, stars: Task, regions: Sequence[Mapping[str, 
     regions : sequence of mapping
         ``coordinate``, ``index``, ``low``, ``high`` (mas/yr) of every signal region.
     """
+    trunks = {trunk.name: trunk.ref for trunk in trunk_tasks(settings, settings.regions.coordinates)}
     groups: dict[str, list[dict[str, Any]]] = {}
     for region in regions:
         groups.setdefault(group_name(settings, stars.name, region), []).append(dict(region))
@@ -169,7 +179,8 @@ def score_tasks(settings: Settings, stars: Task, regions: Sequence[Mapping[str, 
     for name, members in sorted(groups.items()):
         members.sort(key=lambda region: int(region["index"]))
         work = {"patch": stars.name, "regions": members}
-        tasks.append(task(settings, "scores", name, (stars.ref,), work))
+        inputs = (stars.ref, *(ref for coordinate, ref in trunks.items() if f"/{coordinate}/" in name))
+        tasks.append(task(settings, "scores", name, inputs, work))
     return tasks
 
 

@@ -20,7 +20,7 @@ from viamachinae.errors import TaskError
 from viamachinae.scan.runner import ONE_THREAD, Outcome, TaskFunction, call, environment
 from viamachinae.scan.task import Task
 
-__all__ = ["RayRunner"]
+__all__ = ["RayRunner", "cores"]
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class RayRunner:
                 else:
                     self._temp = _short_folder()
                     ray.init(
-                        num_cpus=self.workers or _cores(),
+                        num_cpus=self.workers or cores(),
                         num_gpus=0,
                         include_dashboard=False,
                         object_store_memory=_OBJECT_STORE,
@@ -193,7 +193,7 @@ def _call(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
         room.removeHandler(heard)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the cores that this process may use, which a batch system can limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -10,11 +10,11 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from viamachinae.config.settings import Settings
+from viamachinae.config.settings import Coordinate, Settings
 from viamachinae.scan.late import candidate_products, report_products
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
@@ -80,27 +80,42 @@ def _plan(task: Task, store: Store, settings: Settings) -> Products:
     return Products({f"plan/{task.name}.json": write}, {"n_regions": len(regions)})
 
 
+def _trunk(task: Task, _store: Store, settings: Settings) -> Products:
+    from viamachinae.anomaly import engine_for, make_trunk
+
+    density = make_trunk(settings, cast("Coordinate", task.name), engine_for(settings))
+
+    def write(path: Path) -> None:
+        density.save(path)
+
+    return Products({_trunk_path(task): write}, {"held_out": float(density.held_out.max())})
+
+
+def _trunk_path(task: Task | TaskRef) -> str:
+    return f"trunk/{task.name}.npz"
+
+
 def _scores(task: Task, store: Store, settings: Settings) -> Products:
-    from viamachinae.anomaly import score_region
+    from viamachinae.anomaly import score_regions
+    from viamachinae.density import ConditionalDensity
     from viamachinae.streams.regions import SignalRegion
 
     patch = task.work["patch"]
     stars = store.read(task.of("stars")[0], f"stars/{patch}.parquet", STARS)
+    windows = [SignalRegion(**region) for region in task.work["regions"]]
     writers: dict[str, Callable[[Path], int | None]] = {}
-    scores, summaries = [], []
-    for region in task.work["regions"]:
-        window = SignalRegion(**region)
-        if settings.scan.keep_models:
-            with tempfile.TemporaryDirectory(prefix="vm-models-") as folder:
-                table, summary = score_region(stars, window, settings, patch, Path(folder))
-                writers.update(_models(Path(folder), f"models/{task.name}/{window.index:+04d}"))
-        else:
-            table, summary = score_region(stars, window, settings, patch)
-        scores.append(SCORES.conform(table))
-        summaries.append(summary)
-    writers[f"scores/{task.name}.parquet"] = table_writer(pd.concat(scores, ignore_index=True), SCORES)
-    writers[f"regions/{task.name}.parquet"] = table_writer(pd.DataFrame(summaries), REGIONS)
-    return Products(writers, {"n_regions": len(summaries)})
+    trunks = [ConditionalDensity.load(store.verified(ref, _trunk_path(ref))) for ref in task.of("trunk")]
+    start = trunks[0] if trunks else None
+    if settings.scan.keep_models:
+        with tempfile.TemporaryDirectory(prefix="vm-models-") as folder:
+            scored = score_regions(stars, windows, settings, patch, start, Path(folder))
+            writers.update(_models(Path(folder), f"models/{task.name}"))
+    else:
+        scored = score_regions(stars, windows, settings, patch, start)
+    scores = pd.concat([SCORES.conform(table) for table, _ in scored], ignore_index=True)
+    writers[f"scores/{task.name}.parquet"] = table_writer(scores, SCORES)
+    writers[f"regions/{task.name}.parquet"] = table_writer(pd.DataFrame([s for _, s in scored]), REGIONS)
+    return Products(writers, {"n_regions": len(scored)})
 
 
 def _models(folder: Path, relative: str) -> dict[str, Callable[[Path], None]]:
@@ -161,6 +176,7 @@ DEFAULT_STAGES: Mapping[str, StageFunction] = {
     "patches": _patches,
     "stars": _stars,
     "plan": _plan,
+    "trunk": _trunk,
     "scores": _scores,
     "lines": _lines,
     "fragments": _fragments,

@@ -91,15 +91,17 @@ def _names(stage: str, store: Store, settings: Settings, valid: dict[str, Receip
     sky = valid.get(f"patches/{plan.SKY}")
     if sky is None:
         return None
-    names = set(sky.info["patches"])
-    if stage != "scores":
-        return names
-    tasks: set[str] = set()
-    for name in names:
+    patches = set(sky.info["patches"])
+    if stage not in ("trunk", "scores"):
+        return patches
+    groups: set[str] = set()
+    for name in patches:
         receipt = valid.get(f"plan/{name}")
         if receipt is None:
             return None
         path = store.verified(TaskRef("plan", name, receipt.key), f"plan/{name}.json")
         regions = json.loads(path.read_text(encoding="utf-8"))
-        tasks.update(plan.group_name(settings, name, region) for region in regions)
-    return tasks
+        groups.update(plan.group_name(settings, name, region) for region in regions)
+    if stage == "scores":
+        return groups
+    return {task.name for task in plan.trunk_tasks(settings, {name.split("/")[1] for name in groups})}

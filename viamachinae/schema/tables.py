@@ -88,14 +88,14 @@ REGIONS = TableSchema(
             "ll_sr",
             "float64",
             "",
-            "held-out mean log-likelihood of the signal-region model on its stars (nat)",
+            "held-out mean log-likelihood of the signal-region model on the fiducial stars (nat)",
         ),
         Column("ll_sb", "float64", "", "mean log-likelihood of the sideband model on the same stars (nat)"),
         Column(
             "statistic", "float64", "", "summed held-out log-likelihood ratio over the fiducial stars (nat)"
         ),
-        Column("epochs_sr", "float64", "", "epochs of the signal-region models, mean over folds"),
-        Column("epochs_sb", "float64", "", "epochs of the sideband model"),
+        Column("rounds_sr", "float64", "", "training rounds of the signal-region models, mean over folds"),
+        Column("rounds_sb", "float64", "", "training rounds of the sideband model"),
     ),
 )
 

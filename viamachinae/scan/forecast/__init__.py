@@ -1,0 +1,1 @@
+"""What a scan will take: hours, memory and disk, before it starts."""

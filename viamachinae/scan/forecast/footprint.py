@@ -1,0 +1,132 @@
+"""The memory that a scan needs at its peak, and the disk that its folder takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from viamachinae.config.settings import Settings
+from viamachinae.scan.forecast.machine import Machine
+from viamachinae.scan.forecast.workload import TRAININGS, PatchWork
+from viamachinae.scan.ondemand import KEPT
+
+__all__ = ["Disk", "Memory", "disk", "folder_size", "memory"]
+
+#: Memory, from the peaks of workers and drivers on patches of 700,000 stars (bytes).
+_SCORED_STAR = 550.0  # of a star, beside its row: its copy while it is read, features, rows of the regions
+_READ_STAR = 400.0  # of a star that the driver reads, beside its row
+_DRIVER = 0.25e9  # the driver before it reads a star: it loads no torch
+_RAY = 0.4e9  # Ray's own processes
+
+#: Sizes of published files (bytes).
+_SCORE_ROW, _SCORE_FILE = 10.3, 5_000.0
+_REGION_ROW, _REGION_FILE = 100.0, 6_700.0
+_ROI_ROW, _ROI_STAR, _ROI_FILE = 20.0, 2.2, 9_000.0
+_PLAN_ROW, _FRAGMENT_FILE, _RECEIPT = 85.0, 9_500.0, 1_350.0
+_SKY_FILES = 0.6e6  # candidates, members, report, coverage, log
+_PAGE_OF_PATCH = 0.15e6  # what a patch adds to the report
+_MODEL_FILE = 4_000.0
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak memory (bytes).
+
+    Parameters
+    ----------
+    process, stars, models : float
+        Of a worker: the process, the stars of the largest patch, the models that train together.
+    worker : float
+        One worker: the sum of these.
+    driver : float
+        The process of the command, in its last stages.
+    total : float
+        All workers, driver and Ray.
+    """
+
+    process: float
+    stars: float
+    models: float
+    worker: float
+    driver: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Size of the finished folder (bytes), and of what is in it already."""
+
+    stars: float
+    scores: float
+    lines: float
+    models: float
+    rest: float
+    there: float
+
+    @property
+    def total(self) -> float:
+        """The finished folder."""
+        return self.stars + self.scores + self.lines + self.models + self.rest
+
+
+def memory(settings: Settings, works: Sequence[PatchWork], machine: Machine) -> Memory:
+    """Return the peak memory: the largest patch sets it."""
+    from viamachinae.anomaly.base import FEATURES
+    from viamachinae.density.engine import model_bytes
+    from viamachinae.density.families import family_of
+
+    family = family_of(len(FEATURES), settings.density)
+    bound = settings.runner.memory_gb * 1e9
+    models = 0.0
+    for work in works:
+        together: dict[str, list[list[float]]] = {}
+        for region in work.regions:
+            trainings = TRAININGS[settings.scorer.name](region, settings)
+            needed = [model_bytes(family, n, density) for n, density in trainings]
+            together.setdefault(region.group, []).append(needed)
+        for of_regions in together.values():
+            # Sidebands train together, then the folds; a single model may pass the bound.
+            for needs in ([m[0] for m in of_regions], [v for m in of_regions for v in m[1:]]):
+                models = max(models, min(max(bound, *needs), sum(needs)))
+    stars = max(w.n_stars * (_SCORED_STAR + w.sample.row_memory) for w in works)
+    read = max(w.n_stars * (_READ_STAR + min(KEPT, len(works)) * w.sample.row_memory) for w in works)
+    worker, driver = machine.process + stars + models, _DRIVER + read
+    # Without Ray the command itself is the only worker.
+    alone = max(worker, machine.process + read)
+    total = alone if settings.runner.inline else machine.workers * worker + driver + _RAY
+    return Memory(machine.process, stars, models, worker, driver, total)
+
+
+def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, there: float) -> Disk:
+    """Return the sizes of the published files."""
+    regions = [region for work in works for region in work.regions]
+    groups = len({region.group for region in regions})
+    n_fiducial, n_rois = (sum(getattr(r, n) for r in regions) for n in ("n_fiducial", "n_rois"))
+    models = 0.0
+    if settings.scan.keep_models:
+        from viamachinae.anomaly.base import FEATURES
+        from viamachinae.density.families import family_of
+
+        family = family_of(len(FEATURES), settings.density)
+        rounds = min(settings.density.best_epochs, settings.density.rounds)
+        constants = sum(value.numel() for value in family.constants.values())
+        numbers = rounds * family.size + constants
+        models = len(regions) * (1 + settings.scorer.folds) * (_FLOAT * numbers + _MODEL_FILE)
+    return Disk(
+        stars=sum(work.n_stars * work.sample.row_disk for work in works),
+        scores=n_fiducial * _SCORE_ROW
+        + groups * (_SCORE_FILE + _REGION_FILE)
+        + len(regions) * (_REGION_ROW + _PLAN_ROW),
+        lines=n_rois * (_ROI_ROW + _ROI_STAR * settings.roi.n_top)
+        + len(works) * (_ROI_FILE + _FRAGMENT_FILE),
+        models=models,
+        rest=_SKY_FILES + len(works) * _PAGE_OF_PATCH + tasks * _RECEIPT,
+        there=there,
+    )
+
+
+def folder_size(folder: Path) -> float:
+    """Return the bytes of all files in a folder; 0 where there is none."""
+    return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
