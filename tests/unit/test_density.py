@@ -8,7 +8,7 @@ from density_samples import SMALL, fit, sample
 from viamachinae.config.settings import DensitySettings
 from viamachinae.density import FAMILIES, ConditionalDensity, Preprocessor, fit_density
 from viamachinae.density.family import DensityFamily
-from viamachinae.density.train import minibatch, n_steps
+from viamachinae.density.schedule import Schedule
 from viamachinae.errors import DataError, TaskError
 
 
@@ -44,16 +44,17 @@ def test_training_stops_early_when_held_out_stars_stop_gaining():
 @pytest.mark.parametrize("most", [10**4, 10**9])
 def test_star_presentations_bound_the_steps(n, batch_size, most):
     settings = DensitySettings(batch_size=batch_size, max_epochs=7, max_star_steps=most)
-    batch, steps = minibatch(n, settings), n_steps(n, settings)
-    assert 0 < batch <= min(n, batch_size)
-    assert batch < 64 or batch % 64 == 0
-    assert steps * batch == pytest.approx(min(7 * n, most), abs=batch)
+    schedule = Schedule.of(n, settings)
+    kept = n - schedule.held_out
+    assert 0 < schedule.batch <= min(kept, batch_size)
+    assert schedule.batch < 64 or schedule.batch % 64 == 0
+    assert schedule.presentations == pytest.approx(min(7 * kept, most), abs=schedule.batch)
 
 
 @pytest.mark.parametrize("rounds", [1, 4, 1000])
 def test_a_training_is_judged_as_often_as_asked_and_no_more_than_once_a_step(rounds):
     settings = SMALL.model_copy(update={"rounds": rounds, "patience": 1000})
-    assert len(fit(settings=settings).held_out) == min(rounds, n_steps(3600, settings))
+    assert len(fit(settings=settings).held_out) == min(rounds, Schedule.of(4000, settings).steps)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda _: b"", lambda _: b"not a checkpoint"])

@@ -12,7 +12,8 @@ from density_samples import ARCHITECTURES, SMALL, jobs, patch, same_bits, sample
 from viamachinae.density import Engine, Job, Preprocessor, Sample, engine
 from viamachinae.density.adam import Adam
 from viamachinae.density.families import family_of
-from viamachinae.density.train import Stack, minibatch, n_steps
+from viamachinae.density.schedule import Schedule
+from viamachinae.density.train import Stack
 from viamachinae.errors import ConfigError, DataError, TaskError
 
 SETTINGS = SMALL.model_copy(
@@ -38,9 +39,9 @@ def all_same(first, second):
 
 def rows_taken(density, size):
     """The rows that a training on ``size`` stars took, by its held-out curve, and the most it could."""
-    n, settings = size - round(0.1 * size), density.settings
-    steps, batch = n_steps(n, settings), minibatch(n, settings)
-    return batch * min(steps, len(density.held_out) * -(-steps // settings.rounds)), batch * steps
+    schedule = Schedule.of(size, density.settings)
+    taken = min(schedule.steps, len(density.held_out) * schedule.round)
+    return taken * schedule.batch, schedule.presentations
 
 
 def in_chunks(chosen, size, settings=SETTINGS):

@@ -19,6 +19,7 @@ from viamachinae.cli import main as cli
 from viamachinae.config.settings import ScorerSettings, Settings
 from viamachinae.config.toml import dump
 from viamachinae.density import engine, train
+from viamachinae.density.schedule import Schedule
 from viamachinae.errors import ConfigError, DataError, ExitCode
 from viamachinae.scan import plan
 from viamachinae.scan.drive import run_scan
@@ -32,7 +33,6 @@ from viamachinae.scan.forecast.workload import (
     TRAININGS,
     PatchWork,
     RegionWork,
-    training_work,
     trunk_work,
     workload,
 )
@@ -194,9 +194,9 @@ def test_the_arithmetic_of_a_region() -> None:
         scorer={"sideband_start": "cold", "start": "cold"},
     )
     # 10,000 stars: 300 held out, 39 steps of 512 in rounds of 4; 500: 50 held out, 30 steps of 448 in threes.
-    sideband, fold = (training_work(n, tree.density) for n in (10_000, 500))
-    assert (sideband.presentations, sideband.judged, sideband.models) == (39 * 512, 10 * 300, 4)
-    assert (fold.presentations, fold.judged, fold.models) == (30 * 448, 10 * 50, 4)
+    sideband, fold = (Schedule.of(n, tree.density) for n in (10_000, 500))
+    assert (sideband.presentations, sideband.judged) == (39 * 512, 10 * 300)
+    assert (fold.presentations, fold.judged) == (30 * 448, 10 * 50)
     presentations, evaluations = region_work(region(), tree)
     assert presentations == 39 * 512 + 2 * 30 * 448
     assert evaluations == 10 * 300 + 2 * 10 * 50 + 2 * 4 * 300

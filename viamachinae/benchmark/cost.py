@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viamachinae.benchmark.defaults import changed
 from viamachinae.benchmark.sky import COORDINATES, Patch
 from viamachinae.density import ConditionalDensity, Engine, Job
-from viamachinae.density.train import minibatch, n_steps
+from viamachinae.density.schedule import Schedule
 
 if TYPE_CHECKING:
     from viamachinae.config.settings import DensitySettings, Settings
@@ -59,22 +59,28 @@ class Work:
 
 def training_work(n: int, settings: DensitySettings) -> Work:
     """Return the work of one training on ``n`` stars, some of which it holds out."""
-    held = max(1, min(round(settings.validation_fraction * n), settings.max_validation))
-    steps = n_steps(n - held, settings)
-    judged = math.ceil(steps / math.ceil(steps / settings.rounds))
-    return Work(0, 1, steps * minibatch(n - held, settings), judged * held)
+    schedule = Schedule.of(n, settings)
+    return Work(0, 1, schedule.presentations, schedule.judged)
+
+
+def started(start: str, settings: Settings, density: DensitySettings) -> DensitySettings:
+    """Return how a density is trained that starts there: one that starts from the trunk takes fewer steps."""
+    if start != "trunk":
+        return density
+    return changed(density, max_star_steps=min(density.max_star_steps, settings.trunk.tuning_star_steps))
 
 
 def patch_work(patch: Patch, settings: Settings, density: DensitySettings) -> Work:
     """Return the work of all signal regions of a patch: a sideband, its folds, and the scores of each."""
-    folds = settings.scorer.folds
+    scorer = settings.scorer
+    sideband, region = (started(start, settings, density) for start in (scorer.sideband_start, scorer.start))
     total = Work()
     for window in patch.windows(settings.regions):
         n = int(patch.inside(window).sum())
         total += Work(regions=1, evaluations=2 * density.best_epochs * n)
-        total += training_work(len(patch) - n, density)
-        for _ in range(folds):
-            total += training_work(n - n // folds, density)
+        total += training_work(len(patch) - n, sideband)
+        for _ in range(scorer.folds):
+            total += training_work(n - n // scorer.folds, region)
     return total
 
 
@@ -106,28 +112,31 @@ class PatchTime:
 def train_patch(patch: Patch, settings: Settings, density: DensitySettings, engine: Engine) -> PatchTime:
     """Train every model of a patch, all regions of a scan coordinate together, and time it.
 
-    All start from random weights; where a model starts changes no step's cost.
+    All start from random weights, for as many steps as the settings give them from
+    where they start: that changes no step's cost.
 
     Parameters
     ----------
     patch : Patch
         The stars.
     settings : Settings
-        Uses ``regions`` and ``scorer.folds``.
+        Uses ``regions``, ``scorer`` and ``trunk``.
     density : DensitySettings
         Family and training.
     engine : Engine
         Trains them.
     """
     rng = np.random.default_rng(0)
-    folds = settings.scorer.folds
+    scorer = settings.scorer
+    folds = scorer.folds
+    sideband, region = (started(start, settings, density) for start in (scorer.sideband_start, scorer.start))
     times, presented, models = [0.0, 0.0], 0, 0
     for coordinate in COORDINATES:
         sample = patch.sample(coordinate)
         insides = [patch.inside(w) for w in patch.windows(settings.regions) if w.coordinate == coordinate]
         jobs = [Job(np.flatnonzero(~inside), int(rng.integers(2**62))) for inside in insides]
         begin = time.perf_counter()
-        sidebands = engine.fit(sample, jobs, density)
+        sidebands = engine.fit(sample, jobs, sideband)
         times[0] += time.perf_counter() - begin
         region_jobs = [
             Job(np.flatnonzero(inside)[fold != k], int(rng.integers(2**62)))
@@ -136,7 +145,7 @@ def train_patch(patch: Patch, settings: Settings, density: DensitySettings, engi
             for k in range(folds)
         ]
         begin = time.perf_counter()
-        densities = engine.fit(sample, region_jobs, density)
+        densities = engine.fit(sample, region_jobs, region)
         times[1] += time.perf_counter() - begin
         for trained, job in zip([*sidebands, *densities], [*jobs, *region_jobs], strict=True):
             presented += _presented(trained, len(job.rows))
@@ -147,8 +156,5 @@ def train_patch(patch: Patch, settings: Settings, density: DensitySettings, engi
 
 def _presented(density: ConditionalDensity, n: int) -> int:
     """Return the star presentations of a training on ``n`` stars until it ended."""
-    settings = density.settings
-    held = max(1, min(round(settings.validation_fraction * n), settings.max_validation))
-    steps = n_steps(n - held, settings)
-    made = min(steps, len(density.held_out) * math.ceil(steps / settings.rounds))
-    return made * minibatch(n - held, settings)
+    schedule = Schedule.of(n, density.settings)
+    return min(schedule.steps, len(density.held_out) * schedule.round) * schedule.batch

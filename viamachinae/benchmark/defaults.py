@@ -49,6 +49,15 @@ class _Scorer:
     """As ``ScorerSettings``."""
 
     folds: int = 2
+    sideband_start: str = "trunk"
+    start: str = "cold"
+
+
+@dataclass(frozen=True)
+class _Trunk:
+    """As ``TrunkSettings``."""
+
+    tuning_star_steps: int = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class BareSettings:
     density: _Density = field(default_factory=_Density)
     regions: _Regions = field(default_factory=_Regions)
     scorer: _Scorer = field(default_factory=_Scorer)
+    trunk: _Trunk = field(default_factory=_Trunk)
 
 
 def settings() -> Settings:

@@ -63,9 +63,10 @@ run with ever more star presentations until every density of the run reaches
 the reference on the same held-out stars, and the time of that plan counts,
 from the transformed stars to the trained densities.
 
-All models start from random weights. The cost of a patch is an upper bound: it
-holds if no training stops before its plan ends and every star of a region gets
-a score.
+All models start from random weights; those of a patch take the steps that the
+default settings give them, sidebands fewer, since a search starts them from its
+trunk. The cost of a patch is an upper bound: it holds if no training stops
+before its plan ends and every star of a region gets a score.
 """
 
 from __future__ import annotations

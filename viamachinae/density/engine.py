@@ -18,7 +18,8 @@ from viamachinae.density.family import DensityFamily
 from viamachinae.density.model import ConditionalDensity
 from viamachinae.density.preprocess import Preprocessor
 from viamachinae.density.sample import Sample
-from viamachinae.density.train import Stack, Standardised, evaluate, minibatch, n_held_out, n_steps
+from viamachinae.density.schedule import Schedule
+from viamachinae.density.train import Stack, Standardised, evaluate
 from viamachinae.errors import ConfigError, TaskError
 
 if TYPE_CHECKING:
@@ -188,13 +189,13 @@ class Engine:
         self, family: DensityFamily, jobs: Sequence[Job], settings: DensitySettings
     ) -> Iterator[list[int]]:
         """Yield jobs that go together: equal mini-batches, similar lengths, within the memory."""
-        trained = [len(job.rows) - n_held_out(len(job.rows), settings) for job in jobs]
-        order = sorted(range(len(jobs)), key=lambda i: (n_steps(trained[i], settings), i))
+        schedules = [Schedule.of(len(job.rows), settings) for job in jobs]
+        order = sorted(range(len(jobs)), key=lambda i: (schedules[i].steps, i))
         group: list[int] = []
         used = 0.0
         for i in order:
             needed = model_bytes(family, len(jobs[i].rows), settings)
-            batches = {minibatch(trained[j], settings) for j in (*group[:1], i)}
+            batches = {schedules[j].batch for j in (*group[:1], i)}
             if group and (used + needed > self.memory or len(batches) > 1):
                 yield group
                 group, used = [], 0.0
@@ -290,10 +291,10 @@ def _untrained(
 
 def model_bytes(family: DensityFamily, n: int, settings: DensitySettings) -> float:
     """Return the memory that one model takes: its stars' rows, a round's queue, a step, its numbers."""
-    batch = minibatch(n, settings)
-    queue = batch * (n_steps(n, settings) / settings.rounds + 1)
+    schedule = Schedule.of(n, settings)
     numbers = family.size * (_STATES + settings.best_epochs)
-    return _FLOAT * (3 * n + queue + numbers) + batch * family.bytes_per_star
+    step = schedule.batch * family.bytes_per_star
+    return _FLOAT * (3 * n + schedule.round * schedule.batch + numbers) + step
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -13,11 +13,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from viamachinae.config.settings import DensitySettings
 from viamachinae.density.families import family_of
 from viamachinae.density.preprocess import Preprocessor
 from viamachinae.density.train import evaluate
 from viamachinae.errors import DataError
+
+if TYPE_CHECKING:
+    from viamachinae.config.settings import DensitySettings
 
 __all__ = ["ConditionalDensity"]
 
@@ -116,6 +118,8 @@ class ConditionalDensity:
             The file is missing, torn, not such a checkpoint, or its masks and
             orderings are not those that this version gives the architecture.
         """
+        from viamachinae.config.settings import DensitySettings  # noqa: PLC0415 - pydantic: not for training
+
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}

@@ -19,16 +19,15 @@ from torch import Tensor
 
 from viamachinae.density.adam import Adam
 from viamachinae.density.family import DensityFamily
-from viamachinae.errors import DataError, TaskError
+from viamachinae.density.schedule import WHOLE, Schedule
+from viamachinae.errors import TaskError
 
 if TYPE_CHECKING:
     from viamachinae.config.settings import DensitySettings
 
-__all__ = ["Stack", "Standardised", "Training", "evaluate", "minibatch", "n_held_out", "n_steps"]
+__all__ = ["Stack", "Standardised", "Training", "evaluate"]
 
-_FEWEST = 2  # stars that a mini-batch must hold for its mean to mean anything
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
-_WHOLE = 64  # mini-batches are multiples of this: every model's part of a stack is then aligned alike
 _EVALUATED = 4096  # stars evaluated at once by a processor, for the same reason as below
 _EVALUATED_CUDA = 131_072
 _CACHED = 8192  # stars of a step that a processor takes at once: their layers stay in its cache
@@ -73,36 +72,6 @@ class Standardised:
     seed: int
 
 
-def n_held_out(n: int, settings: DensitySettings) -> int:
-    """Return how many of ``n`` stars judge a training; the others train.
-
-    Raises
-    ------
-    DataError
-        The others are too few to train on.
-    """
-    held_out = max(1, min(round(settings.validation_fraction * n), settings.max_validation))
-    if n - held_out < _FEWEST:
-        msg = f"{n} stars are too few to train on and to hold some out; raise regions.min_stars"
-        raise DataError(msg)
-    return held_out
-
-
-def n_steps(n: int, settings: DensitySettings) -> int:
-    """Return the most steps of a training on ``n`` stars, held-out ones not counted.
-
-    Presentations bound those of large samples.
-    """
-    presented = min(settings.max_epochs * n, settings.max_star_steps)
-    return max(1, round(presented / minibatch(n, settings)))
-
-
-def minibatch(n: int, settings: DensitySettings) -> int:
-    """Return the size of the mini-batches of a training on ``n`` stars, held-out ones not counted."""
-    size = min(settings.batch_size, n)
-    return size - size % _WHOLE if size >= _WHOLE else size
-
-
 class _Member:
     """One model of a stack: its stars, its plan, and its best rounds."""
 
@@ -110,11 +79,9 @@ class _Member:
         n = len(job.rows)
         split, draws = np.random.SeedSequence(job.seed).generate_state(2)
         order = torch.as_tensor(np.random.default_rng(split).permutation(n), device=job.rows.device)
-        n_held = n_held_out(n, settings)
-        self.held, self.kept = job.rows[order[:n_held]], job.rows[order[n_held:]]
-        self.batch = minibatch(len(self.kept), settings)
-        self.steps = n_steps(len(self.kept), settings)
-        self.round = math.ceil(self.steps / settings.rounds)
+        schedule = Schedule.of(n, settings)
+        self.held, self.kept = job.rows[order[: schedule.held_out]], job.rows[order[schedule.held_out :]]
+        self.batch, self.steps, self.round = schedule.batch, schedule.steps, schedule.round
         self.rates = _rates(self.steps, settings.learning_rate)
         self.job = job
         self.best: list[tuple[float, int, Tensor]] = []
@@ -279,7 +246,7 @@ class Stack:
         k = len(self._values)
         if self._table.is_cuda:
             together = k
-        elif self._batch % _WHOLE:
+        elif self._batch % WHOLE:
             together = 1  # smaller batches are not aligned alike in a stack
         else:
             together = max(1, _CACHED // self._batch)
@@ -329,7 +296,7 @@ def evaluate(
     out = torch.empty(len(values), len(rows), dtype=torch.float64, device=table.device)
     for i in range(0, len(rows), size):
         chunk = rows[i : i + size]
-        padded = torch.cat([chunk, chunk[:1].expand(-len(chunk) % _WHOLE)])
+        padded = torch.cat([chunk, chunk[:1].expand(-len(chunk) % WHOLE)])
         z = ((table[padded] - mean) / scale).expand(len(values), -1, -1)
         out[:, i : i + size] = family.log_probs(values, z[..., :-1], z[..., -1:])[:, : len(chunk)]
     return out

@@ -18,7 +18,6 @@ from viamachinae.scan.forecast.workload import (
     TRAININGS,
     PatchWork,
     RegionWork,
-    training_work,
     trunk_work,
     workload,
 )
@@ -215,12 +214,15 @@ def _estimate(
 
 def region_work(region: RegionWork, settings: Settings) -> tuple[int, int]:
     """Return star presentations and evaluations of one signal region: training, judging and scoring."""
+    from viamachinae.density.schedule import Schedule
+
     trainings = TRAININGS[settings.scorer.name](region, settings)
-    sideband, *parts = (training_work(n, density) for n, density in trainings)
+    schedules = [Schedule.of(n, density) for n, density in trainings]
     # Every ranked star is scored by the sideband model and by that of the fold that did not see it.
-    models = sideband.models + sum(part.models for part in parts) / len(parts)
-    judged = sum(training.judged for training in (sideband, *parts))
-    presented = sum(training.presentations for training in (sideband, *parts))
+    sideband, *parts = (min(settings.density.best_epochs, schedule.rounds) for schedule in schedules)
+    models = sideband + sum(parts) / len(parts)
+    judged = sum(schedule.judged for schedule in schedules)
+    presented = sum(schedule.presentations for schedule in schedules)
     return presented, judged + round(models * region.n_fiducial)
 
 

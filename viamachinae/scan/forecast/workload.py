@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,10 @@ from viamachinae.config.settings import DensitySettings, Settings
 from viamachinae.scan import plan
 from viamachinae.scan.forecast.sample import Sample, load_sample, star_weights
 
-__all__ = ["TRAININGS", "PatchWork", "RegionWork", "TrainingWork", "training_work", "trunk_work", "workload"]
+if TYPE_CHECKING:
+    from viamachinae.density.schedule import Schedule
+
+__all__ = ["TRAININGS", "PatchWork", "RegionWork", "trunk_work", "workload"]
 
 #: Stars of a trunk, if that many fill its batches and hold out as many as may be.
 _MANY = 100_000
@@ -63,25 +67,6 @@ class PatchWork:
     regions: tuple[RegionWork, ...]
 
 
-@dataclass(frozen=True)
-class TrainingWork:
-    """What one training takes.
-
-    Parameters
-    ----------
-    presentations : int
-        Stars that are presented to it.
-    judged : int
-        Held-out stars of which it gives the likelihood, in all its rounds.
-    models : int
-        Rounds that its density is averaged over.
-    """
-
-    presentations: int
-    judged: int
-    models: int
-
-
 def workload(
     settings: Settings, patches: pd.DataFrame, sample: int, counts: Mapping[str, int] | None = None
 ) -> list[PatchWork]:
@@ -124,22 +109,13 @@ def workload(
     return [_scaled(settings, name, samples[int(like[k])], float(factors[k])) for k, name in enumerate(names)]
 
 
-def training_work(n: int, settings: DensitySettings) -> TrainingWork:
-    """Return what a training on ``n`` stars takes at most: it ends earlier when it stops gaining."""
-    from viamachinae.density.train import minibatch, n_held_out, n_steps
-
-    held = n_held_out(n, settings)
-    kept = n - held
-    steps = n_steps(kept, settings)
-    rounds = math.ceil(steps / math.ceil(steps / settings.rounds))
-    return TrainingWork(steps * minibatch(kept, settings), rounds * held, min(settings.best_epochs, rounds))
-
-
-def trunk_work(settings: Settings) -> TrainingWork:
+def trunk_work(settings: Settings) -> Schedule:
     """Return what the training of a trunk takes at most, whatever the number of its stars."""
+    from viamachinae.density.schedule import Schedule
+
     density, most = settings.density, settings.trunk.max_star_steps
     longer = density.model_copy(update={"max_star_steps": most, "max_epochs": most})
-    return training_work(max(_MANY, math.ceil(density.max_validation / density.validation_fraction)), longer)
+    return Schedule.of(max(_MANY, math.ceil(density.max_validation / density.validation_fraction)), longer)
 
 
 def _anode(region: RegionWork, settings: Settings) -> list[tuple[int, DensitySettings]]:
