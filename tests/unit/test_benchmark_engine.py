@@ -107,7 +107,7 @@ def test_the_settings_without_pydantic_are_the_default_ones():
     full = Settings()
     bare = BareSettings()
     assert asdict(bare.density) == full.density.model_dump()
-    for name in ("regions", "scorer"):
+    for name in ("regions", "scorer", "trunk"):
         section = getattr(full, name).model_dump()
         own = asdict(getattr(bare, name))
         assert own == {key: section[key] for key in own}

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from viamachinae.errors import ConfigError, DataError, ExitCode
 from viamachinae.scan import plan
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.forecast import estimate as room
-from viamachinae.scan.forecast import sample
+from viamachinae.scan.forecast import machine, sample
 from viamachinae.scan.forecast.estimate import Estimate, estimate, makespan, region_work
 from viamachinae.scan.forecast.footprint import memory
 from viamachinae.scan.forecast.machine import Machine, measure_machine, workers_of
@@ -36,6 +37,7 @@ from viamachinae.scan.forecast.workload import (
     trunk_work,
     workload,
 )
+from viamachinae.scan.ray_runner import cores
 from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.status import status
 from viamachinae.sky.patches import make_patches
@@ -53,7 +55,7 @@ TREE: dict[str, Any] = {
     "mock": {"density": 0.1},
     "runner": {"inline": True},
 }  # fmt: skip
-MACHINE = Machine(2, 2, 1000.0, 10_000.0, 1.0, 3e8)
+MACHINE = Machine(2, 2, 2, 1000.0, 10_000.0, 1.0, 3e8)
 
 
 def settings(**sections: dict[str, Any]) -> Settings:
@@ -225,6 +227,40 @@ def test_the_arithmetic_of_a_plan() -> None:
     assert of["trunk"].core == pytest.approx(5.0 + trunk.presentations / 1000.0 + trunk.judged / 10_000.0)
     assert found.core == pytest.approx(sum(stage.core for stage in found.stages))
     assert found.longest == max(each, of["trunk"].core)
+
+
+def test_trainings_wait_for_a_gpu_and_other_tasks_for_a_worker() -> None:
+    works = [a_patch(region(group=f"{p}/pm_lambda/+000"), name=p) for p in ("p", "q")]
+    one_gpu = replace(MACHINE, trainers=1)
+    found = room._estimate(settings(), works, one_gpu, room.Done.nothing(), 0.0)
+    of = {stage.stage: stage for stage in found.stages}
+    assert of["scores"].wall == pytest.approx(of["scores"].core)
+    assert of["stars"].wall == pytest.approx(of["stars"].core / 2)
+
+
+class Here:
+    """A pool of processes that works in this one."""
+
+    map = staticmethod(map)
+
+    def __init__(self, n: int, mp_context: Any) -> None:
+        self.n = n
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_one_worker_is_timed_where_each_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = settings(runner={"inline": False, "workers": 3, "device": "auto"})
+    monkeypatch.setattr(machine, "_timed_worker", lambda settings, seconds: (1.0, 2.0, 1.0, 3.0))
+    monkeypatch.setattr(machine, "ProcessPoolExecutor", Here)
+    for there, trainers, processes in ((0, 3, min(3, cores())), (2, 2, 1), (8, 3, 1)):
+        monkeypatch.setattr(engine, "gpus", lambda n=there: n)
+        found = measure_machine(tree, 0.1)
+        assert (found.workers, found.trainers, found.processes) == (3, trainers, processes)
 
 
 def test_the_regions_of_a_group_are_one_task() -> None:

@@ -161,3 +161,33 @@ def test_workers_have_one_thread_and_the_own_environment_is_left_alone(
     assert {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"} == {
         k: v for k, v in before.items() if k != "PYTEST_CURRENT_TEST"
     }
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, device: str, resources: dict[str, float], stage: str) -> Any:
+    """Return the GPUs that Ray is asked for: at its start, and for a task of a stage."""
+    started: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", started.update)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    with RayRunner(2, device=device) as runner:
+        runner._start()
+        return started["num_gpus"], runner._options(stage).get("num_gpus", 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [
+        ("cpu", 4.0, (0, 0)),
+        ("cuda", 4.0, (None, 1)),  # None: as many as Ray finds
+        ("auto", 1.0, (None, 1)),
+        ("auto", 0.0, (None, 0)),
+        ("cuda", 0.0, (None, 0)),  # the task says what is missing, instead of waiting for ever
+    ],
+)
+@pytest.mark.parametrize("stage", ["trunk", "scores"])
+def test_a_task_that_trains_has_a_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: float, expected: tuple[int | None, int], stage: str
+) -> None:
+    assert asked(monkeypatch, device, {"CPU": 2.0, "GPU": gpus}, stage) == expected
+    assert asked(monkeypatch, device, {"CPU": 2.0, "GPU": gpus}, "lines")[1] == 0

@@ -9,6 +9,7 @@ import numpy as np
 from viamachinae.anomaly.base import PatchStars, RegionScores, RegionStars
 from viamachinae.config.settings import DensitySettings, Settings
 from viamachinae.density import ConditionalDensity, Engine, Job
+from viamachinae.errors import DataError
 
 __all__ = ["anode", "training_settings"]
 
@@ -40,8 +41,20 @@ def anode(
     -------
     list of RegionScores
         Scores of the ranked stars of each region; ``statistic`` is the sum of log R over them.
+
+    Raises
+    ------
+    DataError
+        A model is to start from the trunk and the patch has none, or has too few stars.
+    TaskError
+        A training diverged.
     """
     scorer = settings.scorer
+    if scorer.uses_trunk and patch.trunk is None:
+        msg = (
+            'models should start from the trunk and the patch has none; make one or set their start to "cold"'
+        )
+        raise DataError(msg)
     start = patch.trunk if scorer.sideband_start == "trunk" else None
     jobs = [Job(region.sideband, region.seed(), start) for region in regions]
     sidebands = engine.fit(patch.sample, jobs, training_settings(settings, scorer.sideband_start))

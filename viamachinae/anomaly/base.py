@@ -57,7 +57,7 @@ class PatchStars:
     fiducial : ndarray of bool, shape (n,)
         Star passes the fiducial cuts.
     trunk : ConditionalDensity, optional
-        Where the models of the regions start; it has seen none of these stars.
+        Where models start whose start is "trunk"; it has seen none of these stars.
     """
 
     sample: Sample

@@ -70,6 +70,8 @@ def score_regions(
 
     Raises
     ------
+    ConfigError
+        There is no such device here.
     DataError
         A region or its sideband is empty, a feature is not finite, or the regions belong
         to different coordinates.

@@ -1,4 +1,4 @@
-"""The trunk: a density trained once on a mock sky, from which the densities of every region start.
+"""The trunk: a density trained once on a mock sky, from which the densities of every region can start.
 
 A model that starts near a Milky Way needs a fraction of the steps to become
 that of a region. The mock sky has no streams and none of the stars that are
@@ -14,11 +14,11 @@ import numpy as np
 
 from viamachinae.anomaly.base import PatchStars
 from viamachinae.config import Coordinate, Settings, seed
-from viamachinae.config.settings import MockSettings, SelectionSettings, StarSettings
+from viamachinae.config.settings import DensitySettings, MockSettings, SelectionSettings, StarSettings
 from viamachinae.density import ConditionalDensity, Engine, Job
 from viamachinae.stars.load import load_patch
 
-__all__ = ["make_trunk"]
+__all__ = ["make_trunk", "trunk_settings"]
 
 
 def make_trunk(settings: Settings, coordinate: Coordinate, engine: Engine) -> ConditionalDensity:
@@ -41,6 +41,8 @@ def make_trunk(settings: Settings, coordinate: Coordinate, engine: Engine) -> Co
 
     Raises
     ------
+    DataError
+        The mock sky has too few stars there.
     TaskError
         The training diverged.
     """
@@ -62,9 +64,12 @@ def make_trunk(settings: Settings, coordinate: Coordinate, engine: Engine) -> Co
     patch = {"patch": "trunk", "ra": ra, "dec": dec, "radius": settings.patches.radius}
     stars = PatchStars.of(load_patch(sky, patch).table, coordinate, settings)
     rows = np.arange(len(stars.sample))
-    longer = settings.density.model_copy(
-        update={"max_star_steps": trunk.max_star_steps, "max_epochs": trunk.max_star_steps}
-    )
     job = Job(rows, seed(settings.scan.seed, "trunk", coordinate))
-    (density,) = engine.fit(stars.sample, [job], longer)
+    (density,) = engine.fit(stars.sample, [job], trunk_settings(settings))
     return replace(density, settings=settings.density, values=density.values[:1].clone())
+
+
+def trunk_settings(settings: Settings) -> DensitySettings:
+    """Return how the trunk is trained: for its own number of star presentations, however few its stars."""
+    most = settings.trunk.max_star_steps
+    return settings.density.model_copy(update={"max_star_steps": most, "max_epochs": most})

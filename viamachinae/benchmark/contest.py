@@ -116,10 +116,9 @@ class Contest:
     def trial(self, settings: DensitySettings, seeds: Sequence[int], engine: Engine, plan: int) -> Trial:
         """Train one density a seed with the engine, all together, by a plan, and judge each."""
         planned = changed(settings, max_star_steps=plan)
-        place = torch.device(engine.device)
-        begin = now(place)
+        begin = now(engine.place)
         densities = engine.fit(self.sample, [Job(self.rows, seed) for seed in seeds], planned)
-        seconds = (now(place) - begin) / len(seeds)
+        seconds = (now(engine.place) - begin) / len(seeds)
         judged = engine.log_probs(self.sample, densities, [self.held_out] * len(seeds))
         return Trial(plan, seconds, min(float(log_p.mean()) for log_p in judged))
 

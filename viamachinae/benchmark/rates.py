@@ -103,14 +103,12 @@ def as_worker(device: str) -> Iterator[torch.device]:
         There is no such device.
     """
     engine = Engine(device)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
-    if device != "cpu" and engine.mixed:
+    if engine.place.type != "cpu" and engine.mixed:
         torch.set_float32_matmul_precision("high")
     try:
-        yield torch.device(device)
+        yield engine.place
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)

@@ -52,7 +52,7 @@ class RegionSettings(Section):
         4,
         description=(
             "neighbouring regions of one task, which reads the stars once and trains together what memory "
-            "holds; 64 makes one task of a patch and a coordinate, as a GPU wants; never changes a result"
+            "holds; 64 makes at most two tasks of a patch and a coordinate, as a GPU wants; changes no result"
         ),
     )
 

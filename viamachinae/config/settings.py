@@ -63,7 +63,7 @@ class ScanSettings(Section):
 
 
 class RunnerSettings(Section):
-    """Where and how tasks run; nothing here changes a result."""
+    """Where and how tasks run; only ``device`` changes a result: a GPU draws and rounds otherwise."""
 
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0: one a core")
     address: str = Field("", description='Ray cluster to join ("auto"); empty: start one here')

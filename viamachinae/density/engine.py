@@ -25,7 +25,7 @@ from viamachinae.errors import ConfigError, TaskError
 if TYPE_CHECKING:
     from viamachinae.config.settings import DensitySettings
 
-__all__ = ["Engine", "Job", "fit_density", "model_bytes"]
+__all__ = ["Engine", "Job", "fit_density", "gpus", "model_bytes"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ class Engine:
     device: str = "cpu"
     memory: float = 1e9
     mixed: bool = True
-    _place: torch.device = field(init=False, repr=False, compare=False)
+    #: The device, ``"auto"`` resolved.
+    place: torch.device = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = self.device
@@ -105,7 +106,7 @@ class Engine:
                 'set runner.device = "cpu" or install a CUDA build of PyTorch'
             )
             raise ConfigError(msg)
-        object.__setattr__(self, "_place", torch.device(name))
+        object.__setattr__(self, "place", torch.device(name))
 
     def fit(self, sample: Sample, jobs: Sequence[Job], settings: DensitySettings) -> list[ConditionalDensity]:
         """Train one density a job, each on its own stars alone.
@@ -135,22 +136,22 @@ class Engine:
         for job in jobs:
             if job.start is not None:
                 job.start.check_architecture(settings)
-        family = family_of(sample.features, settings).to(self._place)
+        family = family_of(sample.features, settings).to(self.place)
         trained: dict[int, ConditionalDensity] = {}
 
         def train(group: Sequence[int]) -> None:
             blanks = [_untrained(sample, jobs[i], family, settings) for i in group]
             stars = [
                 Standardised(
-                    _rows(jobs[i].rows, self._place),
-                    *_standardisation(blank, self._place),
+                    _rows(jobs[i].rows, self.place),
+                    *_standardisation(blank, self.place),
                     blank.values[0],
                     jobs[i].seed,
                 )
                 for i, blank in zip(group, blanks, strict=True)
             ]
             with self._precision():
-                results = Stack(family, sample.on(self._place), stars, settings).train()
+                results = Stack(family, sample.on(self.place), stars, settings).train()
             for i, blank, result in zip(group, blanks, results, strict=True):
                 trained[i] = replace(blank, values=result.values, held_out=result.held_out)
 
@@ -175,12 +176,12 @@ class Engine:
             Rows of the sample, for each density.
         """
         out = []
-        table = sample.on(self._place)
+        table = sample.on(self.place)
         for density, chosen in zip(densities, rows, strict=True):
-            family = family_of(sample.features, density.settings).to(self._place)
-            stars = (_rows(chosen, self._place), *_standardisation(density, self._place))
+            family = family_of(sample.features, density.settings).to(self.place)
+            stars = (_rows(chosen, self.place), *_standardisation(density, self.place))
             with self._precision():
-                log_p = evaluate(family, table, density.values.to(self._place), stars)
+                log_p = evaluate(family, table, density.values.to(self.place), stars)
             mean = torch.logsumexp(log_p, 0).cpu().numpy() - np.log(len(log_p))
             out.append(mean + sample.log_jacobian[chosen] - np.log(density.preprocessor.scale).sum())
         return out
@@ -220,20 +221,20 @@ class Engine:
                     raise
                 if len(group) == 1:
                     msg = (
-                        f"a single density does not fit into the memory of {self._place} ({error}); "
+                        f"a single density does not fit into the memory of {self.place} ({error}); "
                         "lower density.batch_size or density.hidden, or run fewer workers"
                     )
                     raise TaskError(msg) from error
                 most = len(group) // 2
                 logger.warning("out of memory with %d models together: going on with %d", len(group), most)
                 waiting.insert(0, group)
-            if self._place.type == "cuda":
+            if self.place.type == "cuda":
                 torch.cuda.empty_cache()
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
         """Multiply matrices as ``mixed`` says, and leave the process as it was."""
-        if self._place.type != "cuda":
+        if self.place.type != "cuda":
             yield
             return
         before = torch.get_float32_matmul_precision()
@@ -297,9 +298,16 @@ def model_bytes(family: DensityFamily, n: int, settings: DensitySettings) -> flo
     return _FLOAT * (3 * n + schedule.round * schedule.batch + numbers) + step
 
 
+def gpus() -> int:
+    """Return the number of GPUs that PyTorch sees here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in text
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # What the CPU's allocator, the driver and cuBLAS say.
+    return any(words in str(error) for words in ("allocate memory", "out of memory", "ALLOC_FAILED"))
 
 
 def _rows(rows: NDArray[np.integer], device: torch.device) -> Tensor:

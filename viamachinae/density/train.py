@@ -29,7 +29,7 @@ __all__ = ["Stack", "Standardised", "Training", "evaluate"]
 
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
 _EVALUATED = 4096  # stars evaluated at once by a processor, for the same reason as below
-_EVALUATED_CUDA = 131_072
+_EVALUATED_CUDA = 131_072  # of all models together: what they take must fit beside the table
 _CACHED = 8192  # stars of a step that a processor takes at once: their layers stay in its cache
 
 
@@ -114,7 +114,7 @@ class _Member:
         """Return whether the model has taken its steps, diverged, or stopped gaining."""
         if step >= self.steps or not self.best:
             return True
-        return len(self.curve) - 1 - max(self.best, key=lambda entry: entry[0])[1] >= patience
+        return len(self.curve) - 1 - self.best[0][1] >= patience
 
     def training(self, settings: DensitySettings) -> Training:
         """Return what the training left.
@@ -194,13 +194,13 @@ class Stack:
         TaskError
             A model diverged.
         """
+        members = tuple(self._members)
         for _ in self.rounds():
             pass
-        return [member.training(self._settings) for member in self._all]
+        return [member.training(self._settings) for member in members]
 
     def rounds(self) -> Iterator[int]:
         """Train, stopping for a look whenever a model was judged; yield the steps done so far."""
-        self._all = tuple(self._members)
         for k, member in enumerate(self._members):
             self._refill(k, member, 0)
         due = [member.round for member in self._members]
@@ -212,7 +212,8 @@ class Stack:
             for k, member in enumerate(self._members):
                 if due[k] == step:
                     member.judge(self._held_out(k, member), self._values[k], self._settings)
-            stay = [k for k, m in enumerate(self._members) if not (due[k] == step and self._ended(m, step))]
+            patience = self._settings.patience
+            stay = [k for k, m in enumerate(self._members) if due[k] != step or not m.ended(step, patience)]
             for k in stay:
                 if due[k] == step:
                     self._refill(k, self._members[k], step)
@@ -220,9 +221,6 @@ class Stack:
             due = [due[k] for k in stay]
             self._keep(stay)
             yield step
-
-    def _ended(self, member: _Member, step: int) -> bool:
-        return member.ended(step, self._settings.patience)
 
     def _refill(self, k: int, member: _Member, step: int) -> None:
         """Queue the stars and the learning rates of a model's next round."""
@@ -292,7 +290,7 @@ def evaluate(
         Rows of the table, shape (n,), mean and scale, shape (d + 1,).
     """
     rows, mean, scale = stars
-    size = _EVALUATED_CUDA if table.is_cuda else _EVALUATED
+    size = max(WHOLE, _EVALUATED_CUDA // len(values)) if table.is_cuda else _EVALUATED
     out = torch.empty(len(values), len(rows), dtype=torch.float64, device=table.device)
     for i in range(0, len(rows), size):
         chunk = rows[i : i + size]

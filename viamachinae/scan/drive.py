@@ -168,7 +168,7 @@ class _Work:
 
 
 #: Stages whose tasks always go to the runner; a single task of another stage stays in this process.
-_HEAVY = ("stars", "trunk", "scores")
+_HEAVY = ("stars", *plan.TRAINING)
 
 
 def _search(work: _Work) -> None:
@@ -187,7 +187,7 @@ def _search(work: _Work) -> None:
         for task in stars
     }
     _warn_of_nothing_to_search(settings, [name for name, tasks in wanted.items() if not tasks])
-    searched = {name.split("/")[1] for tasks in wanted.values() for name in (t.name for t in tasks)}
+    searched = {task.name.split("/")[1] for tasks in wanted.values() for task in tasks}
     trunks = plan.trunk_tasks(settings, searched)
     if len(work.run(trunks)) < len(trunks):
         work.result.blocked = [*table["patch"], plan.SKY]
@@ -255,7 +255,7 @@ def runner_for(settings: Settings) -> Runner:
     """Return the runner that ``[runner]`` asks for."""
     if settings.runner.inline:
         return InlineRunner()
-    return RayRunner(settings.runner.workers, settings.runner.address)
+    return RayRunner(settings.runner.workers, settings.runner.address, settings.runner.device)
 
 
 def _star_tasks(settings: Settings, store: Store, patches: pd.DataFrame) -> list[Task]:

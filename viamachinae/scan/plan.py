@@ -21,6 +21,7 @@ __all__ = [
     "SECTIONS",
     "SKY",
     "STAGES",
+    "TRAINING",
     "VERSIONS",
     "candidate_task",
     "changed_stages",
@@ -41,6 +42,9 @@ SKY = "sky"
 
 #: Stages in the order in which they run.
 STAGES = ("patches", "stars", "plan", "trunk", "scores", "lines", "fragments", "streams", "report")
+
+#: Stages whose tasks train densities.
+TRAINING = ("trunk", "scores")
 
 #: Raised by hand when a stage gives other results for the same settings and inputs.
 VERSIONS: Mapping[str, int] = dict.fromkeys((*STAGES, "calibration"), 1) | {"scores": 2}
@@ -68,8 +72,26 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "regions.min_stars",
         "regions.max_stars",
     ),
-    "trunk": ("scan.seed", "density", "trunk", "patches.radius", "selection.g_max", "mock.release"),
-    "scores": ("scan.seed", "scan.keep_models", "scorer", "density", "trunk", "patches.radius"),
+    "trunk": (
+        "scan.seed",
+        "density",
+        "trunk.centre",
+        "trunk.density",
+        "trunk.g_max",
+        "trunk.max_star_steps",
+        "patches.radius",
+        "selection.g_max",
+        "mock.release",
+    ),
+    "scores": (
+        "scan.seed",
+        "scan.keep_models",
+        "scorer",
+        "density",
+        "trunk.tuning_star_steps",
+        "trunk.tuning_learning_rate",
+        "patches.radius",
+    ),
     "lines": ("roi", "lines", "regions.coordinates", "fiducial.radius"),
     "fragments": ("fragments",),
     "streams": ("streams", "members", "fiducial.radius"),

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from viamachinae.errors import TaskError
+from viamachinae.scan.plan import TRAINING
 from viamachinae.scan.runner import ONE_THREAD, Outcome, TaskFunction, call, environment
 from viamachinae.scan.task import Task
 
@@ -49,11 +50,15 @@ class RayRunner:
         cluster at ``address``).
     address : str
         Cluster to join; empty: start one here and take it down at the end.
+    device : {"cpu", "cuda", "auto"}
+        Where densities train. Unless on processors, a task that trains has a GPU of
+        its own, where the cluster has any.
     """
 
-    def __init__(self, workers: int = 0, address: str = "") -> None:
+    def __init__(self, workers: int = 0, address: str = "", device: str = "cpu") -> None:
         self.workers = workers
         self.address = address
+        self.device = device
         self._temp: Path | None = None
         self._started = False
 
@@ -79,7 +84,7 @@ class RayRunner:
         self._start()
         import ray
 
-        remote = ray.remote(_call).options(num_cpus=1, max_retries=0, retry_exceptions=False)
+        remotes = {stage: ray.remote(**self._options(stage))(_call) for stage in {t.stage for t in tasks}}
         shared = ray.put(fn)
         waiting = deque((task, 1) for task in tasks)
         flying: dict[Any, tuple[Task, int]] = {}
@@ -87,7 +92,7 @@ class RayRunner:
             # Twice the workers: none waits for the driver, and little is lost when the scan is stopped.
             while waiting and len(flying) < 2 * self._slots():
                 task, attempt = waiting.popleft()
-                flying[remote.remote(shared, task, attempt)] = (task, attempt)
+                flying[remotes[task.stage].remote(shared, task, attempt)] = (task, attempt)
             ended, _ = ray.wait(list(flying), num_returns=1, timeout=_POLL)
             for reference in ended:
                 task, attempt = flying.pop(reference)
@@ -128,13 +133,20 @@ class RayRunner:
             logger.warning("%s: %s", task.id, warning)
         return outcome
 
-    def _slots(self) -> int:
-        if self.workers:
-            return self.workers
-        import ray
+    def _options(self, stage: str) -> dict[str, Any]:
+        """Return what Ray is told of a stage's tasks.
 
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return max(1, int(resources.get("CPU", 1)))
+        The process of a task with a GPU ends with it, as Ray does by default: the next
+        one may be given another GPU, and PyTorch would stay on the first.
+        """
+        options: dict[str, Any] = {"num_cpus": 1, "max_retries": 0, "retry_exceptions": False}
+        # Without a GPU in the cluster a task starts all the same, and says what is missing.
+        if self.device != "cpu" and stage in TRAINING and _resources().get("GPU", 0) >= 1:
+            options["num_gpus"] = 1
+        return options
+
+    def _slots(self) -> int:
+        return self.workers or max(1, int(_resources().get("CPU", 1)))
 
     def _start(self) -> None:
         if self._started:
@@ -153,7 +165,7 @@ class RayRunner:
                     self._temp = _short_folder()
                     ray.init(
                         num_cpus=self.workers or cores(),
-                        num_gpus=0,
+                        num_gpus=0 if self.device == "cpu" else None,  # None: as many as there are
                         include_dashboard=False,
                         object_store_memory=_OBJECT_STORE,
                         _temp_dir=str(self._temp),
@@ -170,6 +182,14 @@ class RayRunner:
                 raise TaskError(msg) from error
         self._started = True
         logger.info("Ray runs %s workers", self._slots())
+
+
+def _resources() -> dict[str, float]:
+    """Return what the cluster has of everything."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources
 
 
 class _Warnings(logging.Handler):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pandas as pd
 
 from viamachinae.config.settings import Coordinate, Settings
@@ -88,7 +89,7 @@ def _trunk(task: Task, _store: Store, settings: Settings) -> Products:
     def write(path: Path) -> None:
         density.save(path)
 
-    return Products({_trunk_path(task): write}, {"held_out": float(density.held_out.max())})
+    return Products({_trunk_path(task): write}, {"held_out": float(np.nanmax(density.held_out))})
 
 
 def _trunk_path(task: Task | TaskRef) -> str:

@@ -193,7 +193,7 @@ def _estimate(
     """Return the estimate of a counted scan on a measured machine."""
     seconds = _score_seconds(settings, works, machine, done)
     trunks = _trunk_seconds(settings, seconds, machine)
-    stages = _stages(works, {"trunk": trunks, "scores": seconds}, machine.workers, done)
+    stages = _stages(works, {"trunk": trunks, "scores": seconds}, machine, done)
     samples = list({work.sample.patch: work.sample for work in works}.values())
     busy = any(stage.core for stage in stages if stage.stage in ("stars", "scores"))
     tasks = sum(stage.tasks for stage in stages)
@@ -264,7 +264,7 @@ def _trunk_seconds(settings: Settings, groups: Iterable[str], machine: Machine) 
 
 
 def _stages(
-    works: Sequence[PatchWork], trainings: Mapping[str, Mapping[str, float]], workers: int, done: Done
+    works: Sequence[PatchWork], trainings: Mapping[str, Mapping[str, float]], machine: Machine, done: Done
 ) -> tuple[StageEstimate, ...]:
     n = len(works)
     rois = {w.patch: sum(r.n_rois for r in w.regions) for w in works}
@@ -282,7 +282,7 @@ def _stages(
     }
     stages = []
     for stage in plan.STAGES:
-        tasks = seconds[stage]
+        tasks, workers = seconds[stage], machine.trainers if stage in plan.TRAINING else machine.workers
         left = [spent for name, spent in tasks.items() if name not in done.tasks[stage]]
         stages.append(
             StageEstimate(

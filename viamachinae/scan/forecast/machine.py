@@ -15,7 +15,7 @@ from viamachinae.errors import TaskError
 from viamachinae.scan.ray_runner import cores
 from viamachinae.scan.runner import ONE_THREAD, environment
 
-__all__ = ["Machine", "measure_machine", "workers_of"]
+__all__ = ["Machine", "gpus_of", "measure_machine", "workers_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,10 @@ class Machine:
     ----------
     workers : int
         Workers that a scan will have.
+    trainers : int
+        Those of them that train at a time: on GPUs one each.
     processes : int
-        Workers that were timed, all at the same time.
+        Workers that were timed, all at the same time; on GPUs one alone.
     training, evaluation : float
         Star presentations of training a second, and stars a second of which one model gives
         the likelihood, of one worker; mean over the processes (stars/s). Seconds of processor
@@ -44,6 +46,7 @@ class Machine:
     """
 
     workers: int
+    trainers: int
     processes: int
     training: float
     evaluation: float
@@ -56,10 +59,20 @@ def workers_of(settings: Settings) -> int:
     return 1 if settings.runner.inline else settings.runner.workers or cores()
 
 
+def gpus_of(settings: Settings) -> int:
+    """Return how many GPUs of this machine a scan trains on."""
+    if settings.runner.device == "cpu":
+        return 0
+    from viamachinae.density.engine import gpus
+
+    return gpus()
+
+
 def measure_machine(settings: Settings, seconds: float = 5.0) -> Machine:
     """Time training and evaluation in as many processes as the scan will have workers here.
 
     Workers beyond the cores of this machine are not started: they run elsewhere, or wait.
+    Workers that have a GPU each do not disturb one another: one is timed.
 
     Parameters
     ----------
@@ -75,8 +88,8 @@ def measure_machine(settings: Settings, seconds: float = 5.0) -> Machine:
     TaskError
         A process died.
     """
-    workers = workers_of(settings)
-    n = min(workers, cores())
+    workers, gpus = workers_of(settings), gpus_of(settings)
+    n = 1 if gpus else min(workers, cores())
     logger.info("timing the training of densities with %d workers for %g s", n, seconds)
     try:
         # A worker's environment: one thread each, set before its libraries are loaded.
@@ -91,7 +104,8 @@ def measure_machine(settings: Settings, seconds: float = 5.0) -> Machine:
             "out of memory? Try fewer runner.workers"
         )
         raise TaskError(msg) from error
-    return Machine(workers, n, *(sum(column) / n for column in zip(*done, strict=True)))
+    trainers = min(workers, gpus) or workers
+    return Machine(workers, trainers, n, *(sum(column) / n for column in zip(*done, strict=True)))
 
 
 def _timed_worker(settings: Settings, seconds: float) -> tuple[float, float, float, float]:
@@ -104,7 +118,7 @@ def _timed_worker(settings: Settings, seconds: float) -> tuple[float, float, flo
     if not settings.runner.inline:
         import ray  # noqa: F401
     process = _resident()
-    models = 1 if settings.runner.device == "cpu" else min(settings.regions.group_size, _MOST_MODELS)
+    models = min(settings.regions.group_size, _MOST_MODELS) if gpus_of(settings) else 1
     began, computed = time.perf_counter(), time.process_time()
     rates = measure(settings.density, settings.runner.device, seconds, models)
     share = (time.process_time() - computed) / (time.perf_counter() - began)

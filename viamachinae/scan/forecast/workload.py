@@ -111,11 +111,11 @@ def workload(
 
 def trunk_work(settings: Settings) -> Schedule:
     """Return what the training of a trunk takes at most, whatever the number of its stars."""
+    from viamachinae.anomaly.trunk import trunk_settings
     from viamachinae.density.schedule import Schedule
 
-    density, most = settings.density, settings.trunk.max_star_steps
-    longer = density.model_copy(update={"max_star_steps": most, "max_epochs": most})
-    return Schedule.of(max(_MANY, math.ceil(density.max_validation / density.validation_fraction)), longer)
+    density = trunk_settings(settings)
+    return Schedule.of(max(_MANY, math.ceil(density.max_validation / density.validation_fraction)), density)
 
 
 def _anode(region: RegionWork, settings: Settings) -> list[tuple[int, DensitySettings]]:
