@@ -17,7 +17,7 @@ class _Density:
 
     name: str = "mixture"
     blocks: int = 5
-    hidden: int = 64
+    hidden: int = 128
     components: int = 10
     bins: int = 8
     batch_norm: bool = False

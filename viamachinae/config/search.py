@@ -178,7 +178,7 @@ class DensitySettings(Section):
         ),
     )
     blocks: Annotated[int, Field(ge=1)] = Field(5, description="autoregressive blocks of a flow")
-    hidden: Annotated[int, Field(ge=1)] = Field(64, description="hidden units of a layer")
+    hidden: Annotated[int, Field(ge=1)] = Field(128, description="hidden units of a layer")
     components: Annotated[int, Field(ge=1)] = Field(
         10, description='Gaussians of each feature; only "mixture" has them'
     )
