@@ -46,7 +46,7 @@ TREE: dict[str, Any] = {
     "scan": {"name": "tiny", "seed": 5, "keep_models": True},
     "patches": {"centres": [[148.6, 24.2], [148.9, 28.2]], "radius": 6.0},
     "fiducial": {"radius": 5.0},
-    "regions": {"coordinates": ["pm_lambda"], "limits": [-14.0, -7.0], "min_stars": 100},
+    "regions": {"group_size": 1, "coordinates": ["pm_lambda"], "limits": [-14.0, -7.0], "min_stars": 100},
     "roi": {"stride": 3.0, "n_top": 50, "min_stars": 60},
     # No training of so few rounds stops early, so that a count of its stars can be exact.
     "density": {"name": "mixture", "hidden": 16, "max_epochs": 3, "batch_size": 512, "best_epochs": 2,
