@@ -296,7 +296,8 @@ def test_round_trip_with_every_kind_of_value(tmp_path):
     )
     text += '[selection]\nparallax_max = "none"\ng_max = 19.5\n[regions]\nlimits = [-1e3, 1e16]\n'
     text += (
-        "[density]\nname = \"maf\"\nbatch_norm = true\n[fiducial]\nmasks = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]]\n"
+        '[density]\nname = "maf"\nbatch_norm = true\n'
+        "[fiducial]\nmasks = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]]\n"
     )
     name = str(table).replace("\\", "\\\\").replace('"', '\\"').replace("\x7f", "\\u007f")
     (tmp_path / "in.toml").write_text(text.replace("{}", name), encoding="utf-8")
