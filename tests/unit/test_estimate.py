@@ -320,7 +320,7 @@ def test_workers_are_those_of_the_settings() -> None:
 def test_the_command_measures_and_writes_what_it_prints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "measure_machine", partial(measure_machine, seconds=0.3))
+    monkeypatch.setattr(room, "measure_machine", partial(measure_machine, seconds=1.0))
     (tmp_path / "scan.toml").write_text(dump(settings()), encoding="utf-8")
     with pytest.raises(SystemExit) as end:
         cli.main(["plan", str(tmp_path / "scan.toml"), "--json", str(tmp_path / "p.json"), "--sample", "1"])

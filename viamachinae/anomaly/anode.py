@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from viamachinae.anomaly.base import PatchStars, RegionScores, RegionStars
 from viamachinae.config.settings import DensitySettings, Settings
@@ -69,10 +70,8 @@ def anode(
     models = engine.fit(patch.sample, jobs, training_settings(settings, scorer.start))
     of_regions = [models[i : i + n_folds] for i in range(0, len(models), n_folds)]
     return [
-        _scores(
-            patch, region, sideband, list(zip(own, [fold == k for k in range(n_folds)], strict=True)), engine
-        )
-        for region, sideband, own, fold in zip(regions, sidebands, of_regions, folds, strict=True)
+        _scores(patch, region, fold, sideband, own, engine)
+        for region, fold, sideband, own in zip(regions, folds, sidebands, of_regions, strict=True)
     ]
 
 
@@ -89,25 +88,27 @@ def training_settings(settings: Settings, start: str) -> DensitySettings:
 def _scores(
     patch: PatchStars,
     region: RegionStars,
+    fold: NDArray[np.int64],
     sideband: ConditionalDensity,
-    models: Sequence[tuple[ConditionalDensity, np.ndarray]],
+    models: Sequence[ConditionalDensity],
     engine: Engine,
 ) -> RegionScores:
-    """Score one region: each of the models with the fold that it did not see, and the sideband model."""
+    """Score one region: with the sideband model, and each fold with the model that did not see it."""
     rows = region.inside[region.ranked]
-    unseen = [fold[region.ranked] for _, fold in models]
-    densities = [sideband, *(model for model, _ in models)]
-    log_sb, *parts = engine.log_probs(patch.sample, densities, [rows, *(rows[own] for own in unseen)])
+    unseen = [fold[region.ranked] == k for k in range(len(models))]
+    log_sb, *parts = engine.log_probs(
+        patch.sample, [sideband, *models], [rows, *(rows[own] for own in unseen)]
+    )
     log_sr = np.empty(len(rows))
     for own, part in zip(unseen, parts, strict=True):
         log_sr[own] = part
-    named = {f"region-fold{k}": model for k, (model, _) in enumerate(models)}
+    named = {f"region-fold{k}": model for k, model in enumerate(models)}
     return RegionScores(
         log_r=log_sr - log_sb,
         statistic=float((log_sr - log_sb).sum()),
         ll_sr=float(log_sr.mean()) if len(rows) else np.nan,
         ll_sb=float(log_sb.mean()) if len(rows) else np.nan,
-        rounds_sr=float(np.mean([len(model.held_out) for model, _ in models])),
+        rounds_sr=float(np.mean([len(model.held_out) for model in models])),
         rounds_sb=float(len(sideband.held_out)),
         models={"sideband": sideband, **named},
     )

@@ -84,7 +84,7 @@ class PatchStars:
         x = stars[[name or partner for name, _ in FEATURES]].to_numpy(np.float64)
         m = stars[coordinate].to_numpy(np.float64)
         kinds = [kind[settings.density.preprocessing] for _, kind in FEATURES]
-        sample = Sample.of(x, m, Preprocessor.fit(x, kinds, settings.patches.radius))
+        sample = Sample.of(x, m, Preprocessor.ranged(x, kinds, settings.patches.radius))
         return cls(sample, m, stars["fiducial"].to_numpy(bool), trunk)
 
     def region(self, window: Window, rng: np.random.Generator) -> RegionStars:

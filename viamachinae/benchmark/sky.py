@@ -121,7 +121,7 @@ class Patch:
             (partner,) = set(COORDINATES) - {coordinate}
             names = ("phi", "lambda", partner, "bp_rp", "phot_g_mean_mag")
             x = np.column_stack([self.columns[name] for name in names])
-            transform = Preprocessor.fit(x, KINDS, RADIUS)
+            transform = Preprocessor.ranged(x, KINDS, RADIUS)
             self._samples[coordinate] = Sample.of(x, self.columns[coordinate], transform)
         return self._samples[coordinate]
 

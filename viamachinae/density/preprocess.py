@@ -62,6 +62,19 @@ class Preprocessor:
         DataError
             A feature is not finite or does not vary.
         """
+        raw = cls.ranged(x, kinds, radius)
+        z, _ = raw.forward(x)
+        return replace(raw, mean=z.mean(0), scale=z.std(0))
+
+    @classmethod
+    def ranged(cls, x: ArrayLike, kinds: Sequence[Kind], radius: float = 0.0) -> Self:
+        """Learn the ranges alone from the stars ``x``, shape (n, d): the transform is not standardised.
+
+        Raises
+        ------
+        DataError
+            As :meth:`fit`.
+        """
         data = np.asarray(x, dtype=np.float64)
         if data.ndim != 2 or data.shape[1] != len(kinds):
             msg = f"features must have shape (n, {len(kinds)}), got {data.shape}"
@@ -74,12 +87,7 @@ class Preprocessor:
             msg = f"a feature does not vary over the {len(data)} stars: nothing can be learned from it"
             raise DataError(msg)
         d = len(kinds)
-        return cls(tuple(kinds), radius, data.min(0), data.max(0), np.zeros(d), np.ones(d)).standardised(data)
-
-    def standardised(self, x: ArrayLike) -> Self:
-        """Return the transform with the same ranges, standardised on the stars ``x``."""
-        z, _ = self.unstandardised().forward(x)
-        return replace(self, mean=z.mean(0), scale=z.std(0))
+        return cls(tuple(kinds), radius, data.min(0), data.max(0), np.zeros(d), np.ones(d))
 
     def unstandardised(self) -> Self:
         """Return the transform alone, with the same ranges."""

@@ -50,7 +50,7 @@ class Sample:
         """
         raw = preprocessor.unstandardised()
         column = np.asarray(m, dtype=np.float64)[:, None]
-        condition = Preprocessor.fit(column, ("asinh",)).unstandardised()
+        condition = Preprocessor.ranged(column, ("asinh",))
         z, log_jacobian = raw.forward(x)
         c, _ = condition.forward(column)
         return cls(np.hstack([z, c]).astype(np.float32), log_jacobian, raw, condition)
