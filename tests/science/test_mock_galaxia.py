@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from viamachinae.config.settings import MockSettings
-from viamachinae.stars.mockcells import cell_stars
+from viamachinae.stars.mock.cells import cell_stars
 
 GALAXIA = Path(__file__).resolve().parents[3] / "shared" / "data" / "galaxia" / "gd1_strip.parquet"
 CENTRES = ((148.6, 24.2), (146.9, 35.6))

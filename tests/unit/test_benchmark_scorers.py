@@ -36,7 +36,7 @@ from viamachinae.cli import main as cli
 from viamachinae.cli.benchmark import scorers as command
 from viamachinae.config import Settings
 from viamachinae.errors import ConfigError, DataError, ExitCode, ResumeError, TaskError
-from viamachinae.stars.noise import proper_motion_errors
+from viamachinae.stars.mock.noise import proper_motion_errors
 
 
 def rngs(seed: int) -> tuple[np.random.Generator, np.random.Generator]:

@@ -6,7 +6,8 @@ import pytest
 from astropy.coordinates import CartesianDifferential, CartesianRepresentation, Galactic, SkyCoord
 
 from viamachinae.config.settings import MockSettings
-from viamachinae.stars.milkyway import (
+from viamachinae.stars.mock.cells import TrueStars, observe
+from viamachinae.stars.mock.milkyway import (
     COMPONENTS,
     SUN_R,
     SUN_Z,
@@ -14,10 +15,9 @@ from viamachinae.stars.milkyway import (
     proper_motions,
     velocities,
 )
-from viamachinae.stars.mockcells import TrueStars, observe
-from viamachinae.stars.noise import bp_rp_error, parallax_error, proper_motion_errors
-from viamachinae.stars.ridgelines import OLD, OLD_FEH, YOUNG
-from viamachinae.stars.sequences import MassFunction, Population, luminosity_function, ridge_line
+from viamachinae.stars.mock.noise import bp_rp_error, parallax_error, proper_motion_errors
+from viamachinae.stars.mock.ridgelines import OLD, OLD_FEH, YOUNG
+from viamachinae.stars.mock.sequences import MassFunction, Population, luminosity_function, ridge_line
 
 
 def test_errors_are_gaias_by_magnitude():

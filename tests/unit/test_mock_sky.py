@@ -8,8 +8,8 @@ from astropy.coordinates import SkyCoord
 
 from viamachinae.config.settings import MockSettings, MockStream
 from viamachinae.errors import ConfigError, DataError
-from viamachinae.stars.mock import MOCK_COLUMNS, mock_sky
-from viamachinae.stars.mockcells import cell_stars
+from viamachinae.stars.mock.cells import cell_stars
+from viamachinae.stars.mock.sky import MOCK_COLUMNS, mock_sky
 
 STREAM = MockStream(name="A", n_stars=2000, start=(140.0, 20.0), end=(156.0, 30.0), pm_along=(-12.0, -11.0))
 MOCK = MockSettings(density=0.2, streams=(STREAM,))

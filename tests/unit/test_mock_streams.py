@@ -7,9 +7,9 @@ from astropy.coordinates import SkyCoord
 
 from viamachinae.config.settings import MockSettings, MockStream
 from viamachinae.errors import ConfigError
-from viamachinae.stars.mockstreams import stream_stars, stream_track
-from viamachinae.stars.noise import proper_motion_errors
-from viamachinae.stars.sequences import ridge_line
+from viamachinae.stars.mock.noise import proper_motion_errors
+from viamachinae.stars.mock.sequences import ridge_line
+from viamachinae.stars.mock.streams import stream_stars, stream_track
 
 STREAM = MockStream(
     name="GD",

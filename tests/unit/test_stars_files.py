@@ -17,8 +17,8 @@ from astropy.table import MaskedColumn, Table
 from viamachinae.config.settings import StarSettings
 from viamachinae.errors import DataError
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.stars.columns import REQUIRED
-from viamachinae.stars.files import examine, read
+from viamachinae.stars.files.columns import REQUIRED
+from viamachinae.stars.files.tables import examine, read
 
 CENTRE, RADIUS = (148.6, 24.2), 5.0
 UNITS = {

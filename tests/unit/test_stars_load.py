@@ -11,9 +11,9 @@ from viamachinae.errors import DataError
 from viamachinae.schema import STARS
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.patches import make_patches
-from viamachinae.stars.columns import REQUIRED
 from viamachinae.stars.cuts import fiducial, select
-from viamachinae.stars.identifiers import check_identifiers
+from viamachinae.stars.files.columns import REQUIRED
+from viamachinae.stars.files.identifiers import check_identifiers
 from viamachinae.stars.load import check_inputs, load_patch
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -144,7 +144,7 @@ def test_nothing_left_is_an_error(path):
 
 
 def test_inputs_are_checked_without_reading_rows(path, tmp_path, monkeypatch):
-    monkeypatch.setattr("viamachinae.stars.files.read_columns", None)
+    monkeypatch.setattr("viamachinae.stars.files.tables.read_columns", None)
     good = scan(path)
     check_inputs(good, make_patches(good.patches))
     south = make_patches(good.patches.model_copy(update={"centres": ((359.0, 20.0),)}))

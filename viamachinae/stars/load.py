@@ -14,8 +14,8 @@ from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError
 from viamachinae.schema import STARS
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.stars import files
 from viamachinae.stars.cuts import fiducial, require_ruwe, select
+from viamachinae.stars.files import tables
 
 __all__ = ["PatchStars", "check_inputs", "load_patch"]
 
@@ -58,7 +58,7 @@ def load_patch(settings: Settings, patch: Mapping[Hashable, Any] | pd.Series) ->
     frame = PatchFrame(float(patch["ra"]), float(patch["dec"]))
     radius = float(patch["radius"])
     if settings.stars.source == "files":
-        stars, report = files.read(settings.stars, frame.ra, frame.dec, radius)
+        stars, report = tables.read(settings.stars, frame.ra, frame.dec, radius)
         carried = [name for name in dict.fromkeys(settings.stars.carry) if name not in STARS.names]
     else:
         stars, report = _mock(settings, frame, radius)
@@ -104,7 +104,7 @@ def check_inputs(settings: Settings, patches: pd.DataFrame) -> None:
     if settings.stars.source == "mock":
         require_ruwe(settings.selection, list(STARS.names), "the stars of the mock sky")
         return
-    sources = files.examine(settings.stars)
+    sources = tables.examine(settings.stars)
     for source in sources:
         require_ruwe(settings.selection, list(source.names), f"the stars of {source.head.path}")
     spans = [
@@ -121,7 +121,7 @@ def check_inputs(settings: Settings, patches: pd.DataFrame) -> None:
 
 
 def _mock(settings: Settings, frame: PatchFrame, radius: float) -> tuple[pd.DataFrame, dict[str, Any]]:
-    from viamachinae.stars.mock import mock_sky
+    from viamachinae.stars.mock.sky import mock_sky
 
     stars = mock_sky(settings.mock, settings.scan.seed, frame.ra, frame.dec, radius)
     report: dict[str, Any] = {

@@ -17,7 +17,7 @@ from viamachinae.benchmark.scorers.sky import Sky
 from viamachinae.config import Settings, rng
 from viamachinae.config.settings import SelectionSettings, StarSettings
 from viamachinae.errors import DataError
-from viamachinae.stars.noise import parallax_error, proper_motion_errors
+from viamachinae.stars.mock.noise import parallax_error, proper_motion_errors
 
 __all__ = ["Source", "galaxia_sky", "member_noise"]
 

@@ -18,7 +18,7 @@ from viamachinae.config.settings import FiducialSettings
 from viamachinae.density import Kind
 from viamachinae.sky.circles import GreatCircle
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.stars.noise import bp_rp_error, proper_motion_errors
+from viamachinae.stars.mock.noise import bp_rp_error, proper_motion_errors
 
 __all__ = ["StreamToy"]
 

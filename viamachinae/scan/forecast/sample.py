@@ -156,7 +156,7 @@ def _mock_weights(settings: Settings, patches: pd.DataFrame) -> NDArray[np.float
     """Return the stars of a thinned mock sky in the cells of the patches' centres."""
     import healpy
 
-    from viamachinae.stars.mockcells import CELL_ORDER, cell_stars
+    from viamachinae.stars.mock.cells import CELL_ORDER, cell_stars
 
     thin = settings.mock.model_copy(update={"density": _THINNED * settings.mock.density, "streams": ()})
     ra, dec = (patches[n].to_numpy(np.float64) for n in ("ra", "dec"))
@@ -168,9 +168,9 @@ def _file_weights(settings: Settings, patches: pd.DataFrame) -> NDArray[np.float
     """Return the rows of the files within each patch, from the positions alone, unless they are too many."""
     import healpy
 
-    from viamachinae.stars.columns import plain
-    from viamachinae.stars.files import examine
-    from viamachinae.stars.formats import read_columns
+    from viamachinae.stars.files.columns import plain
+    from viamachinae.stars.files.formats import read_columns
+    from viamachinae.stars.files.tables import examine
 
     sources = examine(settings.stars)
     if sum(_MOST_POSITIONS + 1 if s.head.rows is None else s.head.rows for s in sources) > _MOST_POSITIONS:

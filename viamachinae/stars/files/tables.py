@@ -17,12 +17,12 @@ from viamachinae.config.settings import StarSettings
 from viamachinae.errors import DataError
 from viamachinae.schema import STARS
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.stars.columns import ERRORS, REQUIRED, TableHead, plain
 from viamachinae.stars.coverage import covered_fraction
-from viamachinae.stars.formats import read_columns, read_head
-from viamachinae.stars.identifiers import check_identifiers
-from viamachinae.stars.release import Release, agreed, declared_in
-from viamachinae.stars.units import unit_factor
+from viamachinae.stars.files.columns import ERRORS, REQUIRED, TableHead, plain
+from viamachinae.stars.files.formats import read_columns, read_head
+from viamachinae.stars.files.identifiers import check_identifiers
+from viamachinae.stars.files.release import Release, agreed, declared_in
+from viamachinae.stars.files.units import unit_factor
 
 __all__ = ["Source", "examine", "read"]
 

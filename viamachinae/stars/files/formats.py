@@ -11,8 +11,8 @@ from xml.parsers.expat import ExpatError
 import pyarrow as pa
 
 from viamachinae.errors import DataError
-from viamachinae.stars import fits, parquet, text, votable
-from viamachinae.stars.columns import LoadedColumns, TableHead
+from viamachinae.stars.files import fits, parquet, text, votable
+from viamachinae.stars.files.columns import LoadedColumns, TableHead
 
 __all__ = ["SUFFIXES", "read_columns", "read_head"]
 

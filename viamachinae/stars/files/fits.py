@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from viamachinae.errors import DataError
-from viamachinae.stars.columns import LoadedColumns, TableHead
+from viamachinae.stars.files.columns import LoadedColumns, TableHead
 
 __all__ = ["head", "load"]
 

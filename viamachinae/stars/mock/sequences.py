@@ -1,7 +1,7 @@
 """Colour-magnitude sequences and luminosity functions of the mock sky's populations.
 
 A population is a spread of metallicities at one age. Its ridge lines come from
-:mod:`viamachinae.stars.ridgelines`; a mass function turns steps in initial mass
+:mod:`viamachinae.stars.mock.ridgelines`; a mass function turns steps in initial mass
 into numbers of stars; sorting the steps by M_G gives the cumulative luminosity
 function that both counts and samples the stars brighter than a limit.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from viamachinae.stars.ridgelines import HB_START, OLD, OLD_FEH, YOUNG, YOUNG_AGE
+from viamachinae.stars.mock.ridgelines import HB_START, OLD, OLD_FEH, YOUNG, YOUNG_AGE
 
 __all__ = ["LuminosityFunction", "MassFunction", "Population", "luminosity_function", "ridge_line"]
 

@@ -9,8 +9,8 @@ import pandas as pd
 from viamachinae.config.settings import MockSettings
 from viamachinae.errors import ConfigError
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.stars.mockcells import CELL_ORDER, cell_stars
-from viamachinae.stars.mockstreams import stream_stars
+from viamachinae.stars.mock.cells import CELL_ORDER, cell_stars
+from viamachinae.stars.mock.streams import stream_stars
 
 __all__ = ["MOCK_COLUMNS", "mock_sky"]
 

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 from viamachinae.errors import DataError
-from viamachinae.stars.columns import LoadedColumns, TableHead
+from viamachinae.stars.files.columns import LoadedColumns, TableHead
 
 __all__ = ["head", "load"]
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from viamachinae.errors import DataError
-from viamachinae.stars.columns import NUMBERS, LoadedColumns, TableHead, from_arrow
+from viamachinae.stars.files.columns import NUMBERS, LoadedColumns, TableHead, from_arrow
 
 __all__ = ["head", "load", "yaml_header"]
 

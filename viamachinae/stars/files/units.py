@@ -8,7 +8,7 @@ import re
 
 from viamachinae.errors import DataError
 from viamachinae.schema import STARS
-from viamachinae.stars.columns import TableHead
+from viamachinae.stars.files.columns import TableHead
 
 __all__ = ["unit_factor"]
 

@@ -16,8 +16,8 @@ from viamachinae.config.seeds import rng
 from viamachinae.config.settings import MockSettings, MockStream
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.sky.circles import GreatCircle
-from viamachinae.stars.mockcells import ID_ORDER, TrueStars, observe
-from viamachinae.stars.sequences import MassFunction, Population, luminosity_function
+from viamachinae.stars.mock.cells import ID_ORDER, TrueStars, observe
+from viamachinae.stars.mock.sequences import MassFunction, Population, luminosity_function
 
 __all__ = ["stream_stars", "stream_track"]
 
@@ -69,7 +69,7 @@ def stream_stars(mock: MockSettings, scan_seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of :func:`viamachinae.stars.mock.mock_sky`; no rows without streams.
+        The columns of :func:`viamachinae.stars.mock.sky.mock_sky`; no rows without streams.
 
     Raises
     ------

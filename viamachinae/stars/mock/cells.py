@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from viamachinae.config.seeds import rng
 from viamachinae.config.settings import MockSettings
 from viamachinae.errors import ConfigError
-from viamachinae.stars.milkyway import COMPONENTS, Component, galactic_xyz, proper_motions, velocities
-from viamachinae.stars.noise import bp_rp_error, parallax_error, proper_motion_errors
-from viamachinae.stars.sequences import luminosity_function
+from viamachinae.stars.mock.milkyway import COMPONENTS, Component, galactic_xyz, proper_motions, velocities
+from viamachinae.stars.mock.noise import bp_rp_error, parallax_error, proper_motion_errors
+from viamachinae.stars.mock.sequences import luminosity_function
 
 __all__ = ["CELL_ORDER", "ID_ORDER", "TrueStars", "cell_stars", "observe"]
 
@@ -76,7 +76,7 @@ def cell_stars(mock: MockSettings, scan_seed: int, cell: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of :func:`viamachinae.stars.mock.mock_sky`.
+        The columns of :func:`viamachinae.stars.mock.sky.mock_sky`.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from viamachinae.stars.sequences import MassFunction, Population
+from viamachinae.stars.mock.sequences import MassFunction, Population
 
 __all__ = ["COMPONENTS", "SUN_R", "SUN_Z", "Component", "galactic_xyz", "proper_motions", "velocities"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from viamachinae.errors import DataError
-from viamachinae.stars.columns import TableHead
+from viamachinae.stars.files.columns import TableHead
 
 __all__ = ["Release", "agreed", "declared_in"]
 

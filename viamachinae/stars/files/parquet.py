@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from viamachinae.stars.columns import LoadedColumns, TableHead, from_arrow
+from viamachinae.stars.files.columns import LoadedColumns, TableHead, from_arrow
 
 __all__ = ["head", "load"]
 
@@ -68,6 +68,6 @@ def _astropy_header(metadata: dict[bytes, bytes]) -> tuple[dict[str, str], dict[
     text = metadata.get(b"table_meta_yaml")
     if text is None:
         return {}, {}
-    from viamachinae.stars.text import yaml_header
+    from viamachinae.stars.files.text import yaml_header
 
     return yaml_header(text.decode().splitlines())[:2]

@@ -1,0 +1,1 @@
+"""The source "files": tables of stars in any common format."""

@@ -1,0 +1,1 @@
+"""The source "mock": a seeded Milky Way with injected streams."""
