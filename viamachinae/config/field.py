@@ -20,8 +20,13 @@ __all__ = [
 class StarSettings(Section):
     """Where the stars come from."""
 
-    source: Literal["files", "mock"] = Field(
-        "mock", description='"files": tables with Gaia column names; "mock": the embedded mock sky'
+    source: Literal["gaia-dr2", "gaia-dr3", "galaxia-dr2", "galaxia-dr3", "files", "mock"] = Field(
+        "mock",
+        description=(
+            '"gaia-dr2", "gaia-dr3": download from Gaia\'s archive; "galaxia-dr2", "galaxia-dr3": download '
+            'the streamless mock catalogues GDR2mock and GeDR3mock (see [archive]); "files": tables with '
+            'Gaia column names; "mock": the embedded mock sky'
+        ),
     )
     paths: tuple[Path, ...] = Field(
         (),
@@ -40,6 +45,11 @@ class StarSettings(Section):
         0.8, description="smallest part of a patch's area in which the files must have stars"
     )
 
+    @property
+    def downloads(self) -> bool:
+        """Whether the stars come from an archive, cell by cell."""
+        return self.source.startswith(("gaia-", "galaxia-"))
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.source == "files" and not self.paths:
@@ -55,6 +65,20 @@ class SelectionSettings(Section):
     g_max: Positive | None = Field(None, description="faintest G magnitude (mag) kept for training")
     ruwe_max: Positive | None = Field(
         None, description="largest RUWE; the papers use 1.4 with Gaia DR3 (needs a ruwe column)"
+    )
+    flux_excess_sigma: Positive | None = Field(
+        None,
+        description=(
+            "largest corrected BP/RP flux excess, in its scatter at the star's G (Riello et al. 2021; Gaia "
+            "DR3 only, needs phot_bp_rp_excess_factor); 3 to 5 is common"
+        ),
+    )
+    zero_point: bool = Field(
+        False,
+        description=(
+            "cut on the parallax corrected for its zero-point (Lindegren et al. 2021; Gaia DR3 only, needs "
+            "the package gaiadr3-zeropoint)"
+        ),
     )
 
 

@@ -11,7 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from viamachinae.config.archive import ArchiveSettings
+from viamachinae.config.extinction import ExtinctionSettings
 from viamachinae.config.field import FiducialSettings, PatchSettings, SelectionSettings, StarSettings
+from viamachinae.config.masks import MaskSettings
 from viamachinae.config.mocksky import MockSettings, MockStream
 from viamachinae.config.residual import RAnodeSettings, ResidualSettings
 from viamachinae.config.search import (
@@ -30,11 +33,14 @@ from viamachinae.config.trees import TreeSettings
 
 __all__ = [
     "COORDINATES",
+    "ArchiveSettings",
     "Coordinate",
     "DensitySettings",
+    "ExtinctionSettings",
     "FiducialSettings",
     "FragmentSettings",
     "LineSettings",
+    "MaskSettings",
     "MemberSettings",
     "MockSettings",
     "MockStream",
@@ -93,9 +99,12 @@ class Settings(Section):
 
     scan: ScanSettings = Field(default_factory=ScanSettings)
     stars: StarSettings = Field(default_factory=StarSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
+    extinction: ExtinctionSettings = Field(default_factory=ExtinctionSettings)
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     patches: PatchSettings = Field(default_factory=PatchSettings)
     fiducial: FiducialSettings = Field(default_factory=FiducialSettings)
+    masks: MaskSettings = Field(default_factory=MaskSettings)
     regions: RegionSettings = Field(default_factory=RegionSettings)
     roi: RoiSettings = Field(default_factory=RoiSettings)
     scorer: ScorerSettings = Field(default_factory=ScorerSettings)

@@ -3,7 +3,9 @@
 from viamachinae.schema.core import Column, TableSchema
 from viamachinae.schema.tables import (
     CALIBRATION,
+    CELLS,
     FRAGMENTS,
+    MASKS,
     MEMBERS,
     PATCHES,
     REGIONS,
@@ -17,7 +19,9 @@ from viamachinae.schema.tables import (
 
 __all__ = [
     "CALIBRATION",
+    "CELLS",
     "FRAGMENTS",
+    "MASKS",
     "MEMBERS",
     "PATCHES",
     "REGIONS",

@@ -6,7 +6,9 @@ from viamachinae.schema.core import Column, TableSchema
 
 __all__ = [
     "CALIBRATION",
+    "CELLS",
     "FRAGMENTS",
+    "MASKS",
     "MEMBERS",
     "PATCHES",
     "REGIONS",
@@ -42,6 +44,65 @@ PATCHES = TableSchema(
     ),
 )
 
+MASKS = TableSchema(
+    "masks",
+    "circles of known objects: their stars train the densities, but are never ranked",
+    (
+        Column("name", "string", "", "name of the object"),
+        Column(
+            "kind",
+            "string",
+            "",
+            "globular cluster, dwarf galaxy, open cluster, Magellanic Cloud; or user, for fiducial.masks",
+        ),
+        Column("ra", "float64", "deg", "right ascension of the centre (ICRS)"),
+        Column("dec", "float64", "deg", "declination of the centre (ICRS)"),
+        Column("radius", "float64", "deg", "radius of the circle"),
+        Column("pmra", "float64", "mas / yr", "proper motion of the object, where known"),
+        Column("pmdec", "float64", "mas / yr", "proper motion of the object, where known"),
+        Column("reference", "string", "", "where position and size come from"),
+    ),
+)
+
+CELLS = TableSchema(
+    "cells",
+    "the sources of one HEALPix cell of an archive, as downloaded; a column that the archive lacks is left out",
+    (
+        Column("source_id", "int64", "", "source identifier of the release"),
+        Column("ra", "float64", "deg", "right ascension (ICRS, at ref_epoch)"),
+        Column("dec", "float64", "deg", "declination (ICRS, at ref_epoch)"),
+        Column("ra_error", "float32", "mas", "standard error of ra, times cos(dec)", optional=True),
+        Column("dec_error", "float32", "mas", "standard error of dec", optional=True),
+        Column("pmra", "float64", "mas / yr", "proper motion in right ascension, times cos(dec)"),
+        Column("pmdec", "float64", "mas / yr", "proper motion in declination"),
+        Column("parallax", "float64", "mas", "parallax"),
+        Column("pmra_error", "float32", "mas / yr", "standard error of pmra"),
+        Column("pmdec_error", "float32", "mas / yr", "standard error of pmdec"),
+        Column("parallax_error", "float32", "mas", "standard error of parallax"),
+        Column("pmra_pmdec_corr", "float32", "", "correlation of pmra and pmdec", optional=True),
+        Column("parallax_pmra_corr", "float32", "", "correlation of parallax and pmra", optional=True),
+        Column("parallax_pmdec_corr", "float32", "", "correlation of parallax and pmdec", optional=True),
+        Column("ref_epoch", "float64", "yr", "reference epoch of the position", optional=True),
+        Column("phot_g_mean_mag", "float32", "mag", "G magnitude, as measured"),
+        Column("phot_bp_mean_mag", "float32", "mag", "BP magnitude, as measured", optional=True),
+        Column("phot_rp_mean_mag", "float32", "mag", "RP magnitude, as measured", optional=True),
+        Column("bp_rp", "float32", "mag", "colour BP-RP, as measured"),
+        Column("phot_bp_rp_excess_factor", "float32", "", "BP/RP flux excess", optional=True),
+        Column("ruwe", "float32", "", "renormalised unit weight error", optional=True),
+        Column("visibility_periods_used", "int32", "", "visibility periods of the astrometry", optional=True),
+        Column(
+            "matched_transits", "int32", "", "field-of-view transits matched to the source", optional=True
+        ),
+        Column("astrometric_params_solved", "int32", "", "3, 31 or 95: which parameters", optional=True),
+        Column("nu_eff_used_in_astrometry", "float32", "1 / um", "effective wavenumber", optional=True),
+        Column("pseudocolour", "float32", "1 / um", "astrometrically estimated wavenumber", optional=True),
+        Column("ecl_lat", "float64", "deg", "ecliptic latitude", optional=True),
+        Column("radial_velocity", "float32", "km / s", "radial velocity", optional=True),
+        Column("radial_velocity_error", "float32", "km / s", "its standard error", optional=True),
+        Column("popid", "int32", "", "population of a mock star", optional=True),
+    ),
+)
+
 STARS = TableSchema(
     "stars",
     "the stars of one patch after the selection cuts, in the patch frame; scores refer to their row",
@@ -52,8 +113,11 @@ STARS = TableSchema(
         Column("pmra", "float32", "mas / yr", "proper motion in right ascension, times cos(dec)"),
         Column("pmdec", "float32", "mas / yr", "proper motion in declination"),
         Column("parallax", "float32", "mas", "parallax"),
-        Column("phot_g_mean_mag", "float32", "mag", "G magnitude"),
-        Column("bp_rp", "float32", "mag", "colour BP-RP"),
+        Column("phot_g_mean_mag", "float32", "mag", "G magnitude, as measured"),
+        Column("bp_rp", "float32", "mag", "colour BP-RP, as measured"),
+        Column("g_0", "float32", "mag", "G magnitude corrected for extinction", optional=True),
+        Column("bp_rp_0", "float32", "mag", "colour BP-RP corrected for reddening", optional=True),
+        Column("ebv", "float32", "mag", "reddening E(B-V) of the map, as tabulated", optional=True),
         Column("pmra_error", "float32", "mas / yr", "standard error of pmra", optional=True),
         Column("pmdec_error", "float32", "mas / yr", "standard error of pmdec", optional=True),
         Column("parallax_error", "float32", "mas", "standard error of parallax", optional=True),
@@ -215,8 +279,10 @@ MEMBERS = TableSchema(
         Column("dec", "float64", "deg", "declination (ICRS)"),
         Column("pmra", "float32", "mas / yr", "proper motion in right ascension, times cos(dec)"),
         Column("pmdec", "float32", "mas / yr", "proper motion in declination"),
-        Column("phot_g_mean_mag", "float32", "mag", "G magnitude"),
-        Column("bp_rp", "float32", "mag", "colour BP-RP"),
+        Column("phot_g_mean_mag", "float32", "mag", "G magnitude, as measured"),
+        Column("bp_rp", "float32", "mag", "colour BP-RP, as measured"),
+        Column("g_0", "float32", "mag", "G magnitude corrected for extinction", optional=True),
+        Column("bp_rp_0", "float32", "mag", "colour BP-RP corrected for reddening", optional=True),
         Column("phi1", "float64", "deg", "position along the candidate's great circle"),
         Column("phi2", "float64", "deg", "distance from the candidate's great circle"),
         Column(
@@ -270,4 +336,17 @@ CALIBRATION = TableSchema(
     ),
 )
 
-TABLES = (PATCHES, STARS, SCORES, REGIONS, ROIS, FRAGMENTS, STREAMS, MEMBERS, TRACKS, CALIBRATION)
+TABLES = (
+    PATCHES,
+    MASKS,
+    CELLS,
+    STARS,
+    SCORES,
+    REGIONS,
+    ROIS,
+    FRAGMENTS,
+    STREAMS,
+    MEMBERS,
+    TRACKS,
+    CALIBRATION,
+)
