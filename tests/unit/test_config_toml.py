@@ -69,7 +69,7 @@ ONE_PROBLEM = [
     ("radius = 5\n", 1, "unknown section, it belongs in [patches] or [fiducial]"),
     ("patches = 3\n", 1, "patches = 3: expected a table, written [patches]"),
     ("[[patches]]\nradius = 3\n", 1, "expected a table, written [patches]"),
-    ('[stars]\nsource = "gaia"\n', 2, 'stars.source = "gaia": expected "files" or "mock"'),
+    ('[stars]\nsource = "gaia"\n', 2, 'stars.source = "gaia": expected "gaia-dr2" or "gaia-dr3" or'),
     ('[stars]\nsource = "files"\n', 2, 'source = "files" needs paths'),
     ("[regions]\nwidth = 2\nstride = 3\n", 2, "stride (3.0) must not exceed width (2.0)"),
     ("[regions]\nstride = 9\n", 2, "stride (9.0) must not exceed width (6.0)"),

@@ -18,7 +18,7 @@ class ExtinctionSettings(Section):
     map: Literal["none", "sfd"] = Field(
         "none",
         description=(
-            '"sfd": the all-sky map of Schlegel, Finkbeiner & Davis (1998), from `viamachinae data fetch sfd`; '
+            '"sfd": the all-sky map of Schlegel, Finkbeiner & Davis (1998), see `viamachinae data fetch`; '
             "densities and fiducial cuts then use the corrected photometry, the selection the raw"
         ),
     )

@@ -66,7 +66,7 @@ MASKS = TableSchema(
 
 CELLS = TableSchema(
     "cells",
-    "the sources of one HEALPix cell of an archive, as downloaded; a column that the archive lacks is left out",
+    "the sources of one HEALPix cell of an archive, as downloaded; columns that it lacks are left out",
     (
         Column("source_id", "int64", "", "source identifier of the release"),
         Column("ra", "float64", "deg", "right ascension (ICRS, at ref_epoch)"),
@@ -90,9 +90,7 @@ CELLS = TableSchema(
         Column("phot_bp_rp_excess_factor", "float32", "", "BP/RP flux excess", optional=True),
         Column("ruwe", "float32", "", "renormalised unit weight error", optional=True),
         Column("visibility_periods_used", "int32", "", "visibility periods of the astrometry", optional=True),
-        Column(
-            "matched_transits", "int32", "", "field-of-view transits matched to the source", optional=True
-        ),
+        Column("matched_transits", "int32", "", "field-of-view transits of the source", optional=True),
         Column("astrometric_params_solved", "int32", "", "3, 31 or 95: which parameters", optional=True),
         Column("nu_eff_used_in_astrometry", "float32", "1 / um", "effective wavenumber", optional=True),
         Column("pseudocolour", "float32", "1 / um", "astrometrically estimated wavenumber", optional=True),
