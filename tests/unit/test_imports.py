@@ -42,10 +42,20 @@ ONLY_IN = {
     "ray": {"scan"},
     "astroquery": {"stars"},
     "pyvo": {"stars"},
+    "requests": {"stars"},
+    "hats": {"stars"},
+    "gala": {"stars"},
+    "dustmaps": {"stars"},
+    "zero_point": {"stars"},
     "typer": {"cli"},
 }
-IMPORTED_AS = {"pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
-HEAVY = ("torch", "ray", "astroquery", "nflows")
+IMPORTED_AS = {
+    "gaiadr3-zeropoint": "zero_point",
+    "pillow": "PIL",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+}
+HEAVY = ("torch", "ray", "astroquery", "pyvo", "requests", "gala", "hats", "nflows")
 SLOW = ("healpy", "matplotlib", "astropy", "sklearn", "mocpy")
 
 MODULES = sorted(
