@@ -8,7 +8,7 @@ import pytest
 
 from viamachinae.config.settings import FiducialSettings, SelectionSettings, Settings
 from viamachinae.errors import DataError
-from viamachinae.schema import STARS
+from viamachinae.schema import MASKS, STARS
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.patches import make_patches
 from viamachinae.stars.cuts import fiducial, select
@@ -98,7 +98,10 @@ def test_each_fiducial_cut_alone_removes_its_star():
             "pm_lambda": [0.0, 0.0, 0.0, 0.0, 0.0, -1.9, 0.0, 0.0, -2.5],
         }
     )
-    passed = fiducial(stars, FiducialSettings(masks=((4.0, 4.2, 0.5),)), frame)
+    row = {"name": "A", "kind": "user", "ra": 4.0, "dec": 4.2, "radius": 0.5, "pmra": 0.0, "pmdec": 0.0}
+    masks = MASKS.conform(pd.DataFrame([row | {"reference": ""}, row | {"name": "B", "reference": ""}]))
+    passed, masked = fiducial(stars, FiducialSettings(), frame, masks)
+    assert masked == {"A": 1}
     np.testing.assert_array_equal(passed, [True, False, False, False, False, False, True, False, True])
 
 
@@ -120,7 +123,7 @@ def test_a_patch_from_a_file_is_complete_and_in_its_frame(path):
     pm_phi, pm_lam = frame.rotate_pm(kept.ra, kept.dec, kept.pmra, kept.pmdec)
     np.testing.assert_allclose(table.pm_phi_coslambda, pm_phi, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(table.pm_lambda, pm_lam, rtol=1e-6, atol=1e-6)
-    np.testing.assert_array_equal(table.fiducial, fiducial(table, settings.fiducial, frame))
+    np.testing.assert_array_equal(table.fiducial, fiducial(table, settings.fiducial, frame, MASKS.empty())[0])
     assert report["kept"] == len(table)
     assert report["fiducial"] == table.fiducial.sum() > 100
     out = sum(report[k] for k in ("outside", "nan", "duplicates", "parallax", "g", "ruwe"))

@@ -17,6 +17,7 @@ from viamachinae.config import Settings
 from viamachinae.config.trees import TreeSettings
 from viamachinae.density import Engine
 from viamachinae.errors import DataError
+from viamachinae.schema import MASKS
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.stars.cuts import fiducial as cut
 
@@ -130,7 +131,7 @@ def test_draws_are_cut_as_the_stars_are():
     table = pd.DataFrame(
         dict(zip(columns, x[:, 2:].T, strict=True)) | {"ra": ra, "dec": dec, "pm_lambda": stars.m}
     )
-    expected = cut(table, cuts, frame)
+    expected, _ = cut(table, cuts, frame, MASKS.empty())
     assert 0.05 < expected.mean() < 0.9
     np.testing.assert_array_equal(_fiducial(stars, stars.sample.table, cuts), expected)
 

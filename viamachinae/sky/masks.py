@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.vectors import as_float
 
-__all__ = ["SearchedArea", "masked", "searched_area"]
+__all__ = ["SearchedArea", "circles_of", "masked", "masked_by", "searched_area"]
 
 # Pixels this many times smaller than the radius: a disc holds about 20,000,
 # and counting their centres gives its area to better than 0.1 per cent.
@@ -43,17 +43,30 @@ class SearchedArea:
 
 def masked(ra: ArrayLike, dec: ArrayLike, circles: Iterable[tuple[float, float, float]]) -> NDArray[np.bool_]:
     """Return which of ``ra, dec`` (deg, ``(n,)``) lie in one of ``circles`` (ra, dec, radius; deg)."""
+    return masked_by(ra, dec, circles) >= 0
+
+
+def masked_by(
+    ra: ArrayLike, dec: ArrayLike, circles: Iterable[tuple[float, float, float]]
+) -> NDArray[np.int32]:
+    """Return the first of ``circles`` that each of ``ra, dec`` (deg, ``(n,)``) lies in, -1 for none."""
     ra, dec = np.atleast_1d(as_float(ra)), np.atleast_1d(as_float(dec))
-    inside = np.zeros(ra.shape, dtype=np.bool_)
+    found = np.full(ra.shape, -1, dtype=np.int32)
     order = np.argsort(dec)
     sorted_dec = dec[order]
-    for centre_ra, centre_dec, radius in circles:
+    for i, (centre_ra, centre_dec, radius) in enumerate(circles):
         # a circle reaches no further in declination than its radius: judge only that band
         low, high = np.searchsorted(sorted_dec, [centre_dec - radius - 1e-9, centre_dec + radius + 1e-9])
         band = order[low:high]
         near = PatchFrame(centre_ra, centre_dec).separation(ra[band], dec[band]) <= radius
-        inside[band[near]] = True
-    return inside
+        inside = band[near]
+        found[inside[found[inside] < 0]] = i
+    return found
+
+
+def circles_of(masks: pd.DataFrame) -> list[tuple[float, float, float]]:
+    """Return the circles (ra, dec, radius; deg) of a table of masks (``schema.MASKS``)."""
+    return list(masks[["ra", "dec", "radius"]].itertuples(index=False, name=None))
 
 
 def searched_area(

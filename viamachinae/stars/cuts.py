@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from viamachinae.config.settings import FiducialSettings, SelectionSettings
 from viamachinae.errors import DataError
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.sky.masks import masked
+from viamachinae.sky.masks import circles_of, masked_by
 
 __all__ = ["fiducial", "require_ruwe", "select"]
 
@@ -68,8 +68,10 @@ def require_ruwe(settings: SelectionSettings, columns: list[str], where: str) ->
         raise DataError(msg)
 
 
-def fiducial(stars: pd.DataFrame, settings: FiducialSettings, frame: PatchFrame) -> NDArray[np.bool_]:
-    """Return which stars of a patch are ranked (Shih et al. 2021, section 3.3; 2023).
+def fiducial(
+    stars: pd.DataFrame, settings: FiducialSettings, frame: PatchFrame, masks: pd.DataFrame
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Return which stars of a patch are ranked (Shih et al. 2021, section 3.3; 2023), and what was masked.
 
     Parameters
     ----------
@@ -78,13 +80,17 @@ def fiducial(stars: pd.DataFrame, settings: FiducialSettings, frame: PatchFrame)
         patch-frame proper motions ``pm_phi_coslambda``, ``pm_lambda`` (mas/yr).
     settings : FiducialSettings
         The cuts: inner circle by angular separation, magnitude, colour, a
-        proper motion away from zero in either coordinate, masks.
+        proper motion away from zero in either coordinate.
     frame : PatchFrame
         The patch.
+    masks : DataFrame
+        Known objects (``schema.MASKS``).
 
     Returns
     -------
-    ndarray of bool, (n,)
+    passed : ndarray of bool, (n,)
+    masked : dict
+        Name of a masked object -> stars that only its mask left out (the first that holds them).
     """
     ra, dec = stars["ra"].to_numpy(np.float64), stars["dec"].to_numpy(np.float64)
     colour = stars["bp_rp"].to_numpy(np.float64)
@@ -96,4 +102,7 @@ def fiducial(stars: pd.DataFrame, settings: FiducialSettings, frame: PatchFrame)
         & (colour <= settings.colour[1])
         & (motions > settings.pm_min).any(axis=1)
     )
-    return passed & ~masked(ra, dec, settings.masks)
+    by = masked_by(ra, dec, circles_of(masks))
+    counts = np.bincount(by[passed & (by >= 0)], minlength=len(masks))
+    names = masks["name"].astype(str).to_numpy()
+    return passed & (by < 0), {str(names[i]): int(counts[i]) for i in np.flatnonzero(counts)}

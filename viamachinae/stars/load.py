@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError
-from viamachinae.schema import STARS
+from viamachinae.schema import MASKS, STARS
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.stars.cuts import fiducial, require_ruwe, select
 from viamachinae.stars.files import tables
@@ -32,7 +33,7 @@ class PatchStars:
         ``read``: rows of the source; ``nan``, ``outside``, ``duplicates``, ``parallax``, ``g``,
         ``ruwe``: stars left out, each counted once and in this order (``outside`` holds all rows
         of the parts of a file that were skipped for their declination); ``kept``, and of these
-        ``fiducial``; ``coverage`` (0 to 1); ``release``; ``ref_epoch`` (yr or None);
+        ``fiducial``; ``masked`` (name of a known object: stars that its mask left out); ``coverage`` (0 to 1); ``release``; ``ref_epoch`` (yr or None);
         ``converted`` (column: units).
     """
 
@@ -40,7 +41,12 @@ class PatchStars:
     report: dict[str, Any]
 
 
-def load_patch(settings: Settings, patch: Mapping[Hashable, Any] | pd.Series) -> PatchStars:
+def load_patch(
+    settings: Settings,
+    patch: Mapping[Hashable, Any] | pd.Series,
+    cells: Sequence[Path] = (),
+    masks: pd.DataFrame | None = None,
+) -> PatchStars:
     """Return the selected stars of one patch with their patch-frame columns.
 
     Parameters
@@ -49,6 +55,10 @@ def load_patch(settings: Settings, patch: Mapping[Hashable, Any] | pd.Series) ->
         Sections ``stars``, ``mock``, ``selection``, ``fiducial`` and the scan's seed are used.
     patch : mapping
         A row of ``schema.PATCHES``.
+    cells : sequence of Path
+        Downloaded cells (``schema.CELLS``) that hold the patch, for sources that download.
+    masks : DataFrame, optional
+        Known objects (``schema.MASKS``); left out: none.
 
     Raises
     ------
@@ -79,8 +89,15 @@ def load_patch(settings: Settings, patch: Mapping[Hashable, Any] | pd.Series) ->
     table["fiducial"] = False
     table = STARS.conform(table)
     # judged on the values as they are published, so that a reader of the table finds the same stars
-    table["fiducial"] = fiducial(table, settings.fiducial, frame)
-    report = report | removed | {"kept": len(table), "fiducial": int(table["fiducial"].sum())}
+    table["fiducial"], left_out = fiducial(
+        table, settings.fiducial, frame, MASKS.empty() if masks is None else masks
+    )
+    report = (
+        report
+        | removed
+        | {"masked": left_out}
+        | {"kept": len(table), "fiducial": int(table["fiducial"].sum())}
+    )
     return PatchStars(table, report)
 
 
