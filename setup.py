@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 # Scans, batch scripts and reference tables are documents to read and edit, so they stand in the
 # repository's root; a wheel carries them inside the package (see viamachinae.config.resources).
-DATA = {"workflows": ["*.toml"], "slurm": ["*"], "catalogs": ["*"]}
+DATA = {"workflows": ["*.toml"], "slurm": ["*"], "catalogs": ["*.ecsv", "*.md"]}
 
 root = Path(__file__).parent
 present = {name: files for name, files in DATA.items() if (root / name).is_dir()}

@@ -232,7 +232,9 @@ def test_every_difference_is_named():
         check_comparable(settings(), settings(roi={"n_top": 50}, lines={"width": 2.0}))
 
 
-def test_a_ruwe_cut_may_be_absent_from_the_null_only():
+def test_what_mends_real_measurements_may_be_absent_from_the_null_only():
+    selection = {"ruwe_max": 1.4, "flux_excess_sigma": 3.0, "zero_point": True}
+    check_comparable(settings(selection=selection, extinction={"map": "sfd"}), settings())
     with pytest.raises(ConfigError, match="ruwe_max"):
         check_comparable(settings(), settings(selection={"ruwe_max": 1.4}))
 

@@ -21,7 +21,7 @@ from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import DataError, ExitCode, ResumeError, TaskError
 
-COMMANDS = ("demo", "init", "plan", "run", "report", "calibrate", "export", "status")
+COMMANDS = ("demo", "init", "plan", "fetch", "fetch", "run", "report", "calibrate", "export", "status")
 
 
 def code_of(*arguments: str) -> int:
@@ -127,7 +127,7 @@ def test_status_of_a_scan_that_has_not_begun(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "log").mkdir()
     assert code_of("status", str(tmp_path), "--json") == ExitCode.COMPLETE
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert stages[0] == {"stage": "patches", "done": 0, "total": 1, "seconds": 0}
+    assert stages[0] == {"stage": "patches", "done": 0, "total": 1, "seconds": 0, "rows": None, "bytes": None}
     assert stages[1]["total"] is None
 
 

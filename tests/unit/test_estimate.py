@@ -24,7 +24,6 @@ from viamachinae.config.toml import dump
 from viamachinae.density import engine, train
 from viamachinae.density.schedule import Schedule
 from viamachinae.errors import ConfigError, DataError, ExitCode
-from viamachinae.scan import plan
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.forecast import estimate as room
 from viamachinae.scan.forecast import fits as fits_room
@@ -43,6 +42,7 @@ from viamachinae.scan.forecast.workload import (
 )
 from viamachinae.scan.ray_runner import cores
 from viamachinae.scan.runner import InlineRunner
+from viamachinae.scan.sections import SCORER_SECTIONS, STAGES
 from viamachinae.scan.status import status
 from viamachinae.sky.patches import make_patches
 
@@ -229,7 +229,7 @@ def test_the_arithmetic_of_a_plan() -> None:
         a_patch(region(), region(group="p/pm_lambda/+001")),
         a_patch(region(group="q/pm_lambda/+000"), name="q"),
     ]
-    done = room.Done({stage: set() for stage in plan.STAGES} | {"stars": {"q"}}, {"q": 11_000}, {})
+    done = room.Done({stage: set() for stage in STAGES} | {"stars": {"q"}}, {"q": 11_000}, {})
     found = room._estimate(tree, works, MACHINE, done, 0.0)
     presentations, evaluations = region_work(region(), tree)
     each = 1.0 + presentations / 1000.0 + evaluations / 10_000.0
@@ -285,7 +285,8 @@ def test_the_regions_of_a_group_are_one_task() -> None:
     found = room._estimate(tree, grouped, MACHINE, room.Done.nothing(), 0.0)
     presentations, evaluations = region_work(region(), tree)
     assert found.work.tasks == 1
-    assert found.stages[plan.STAGES.index("scores")].longest == pytest.approx(
+    scores = next(stage for stage in found.stages if stage.stage == "scores")
+    assert scores.longest == pytest.approx(
         1.0 + 2 * presentations / 1000.0 + 2 * evaluations / 10_000.0
     )
 
@@ -310,7 +311,7 @@ def test_models_take_no_more_memory_than_allowed_unless_a_single_one_does() -> N
 
 
 def test_every_scorer_can_be_planned() -> None:
-    assert set(TRAININGS) == set(FITS) == set(COSTS) == set(plan.SCORER_SECTIONS) == set(SCORERS)
+    assert set(TRAININGS) == set(FITS) == set(COSTS) == set(SCORER_SECTIONS) == set(SCORERS)
 
 
 def schedule(n: int, density: DensitySettings, **changes: Any) -> Schedule:

@@ -11,9 +11,9 @@ from viamachinae.report.candidates import probability
 from viamachinae.report.html import number, table
 from viamachinae.report.page import ReportData, render
 from viamachinae.report.roi_figures import _distribution, _motion_map
-from viamachinae.report.skymap import LocalSky, circle, extent
+from viamachinae.report.skymap import LocalSky, circle, draw_whole_sky, extent
 from viamachinae.report.style import figure
-from viamachinae.schema import FRAGMENTS, MEMBERS, PATCHES, REGIONS, ROIS, STREAMS, TRACKS
+from viamachinae.schema import FRAGMENTS, MASKS, MEMBERS, PATCHES, REGIONS, ROIS, STREAMS, TRACKS
 from viamachinae.sky.circles import GreatCircle
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.windows import WHOLE_REGION
@@ -365,3 +365,99 @@ def test_numbers_are_set_well():
     assert "not calibrated" in probability(float("nan"))
     assert probability(3.2e-7) == "3.2 × 10<sup>−7</sup>"
     assert "class=num" in table(["a", "b"], [["x", "1"]])
+
+
+def fake_masks():
+    """Three circles in the first patch, one across the edge of the second, one that holds no star."""
+    kinds = ["globular cluster", "dwarf galaxy", "open cluster", "user", "open cluster"]
+    masks = {"name": ["NGC 1", "A & B", "HSC 1", "user 1", "HSC 2"], "kind": kinds}
+    masks |= {"ra": [148.6, 150.0, 140.0, 146.9, 149.0], "dec": [24.2, 26.0, 24.2, 45.6, 20.0]}
+    masks |= {"radius": [0.2, 1.0, 0.25, 1.0, 0.25], "pmra": np.nan, "pmdec": np.nan, "reference": "x"}
+    return MASKS.conform(pd.DataFrame(masks))
+
+
+def masked_part(page):
+    start = page.index("<h3>Masked known objects</h3>")
+    return page[start : page.index("<h3>", start + 4)]
+
+
+def test_masked_objects_are_listed_most_stars_first():
+    counts = {"HSC 1": 3, "A & B": 1205, "NGC 1": 40, "HSC 2": 0}
+    page = render(fake_report(masks=fake_masks(), masked=counts))
+    part = masked_part(page)
+    text = " ".join(checked(page).words)
+    assert "Circles of 5 known objects reach into the searched sky" in text
+    assert "open cluster: 2" in text
+    assert "kept 1,248 stars from being ranked" in text
+    assert "a star that two patches search counts twice" in text
+    rows = part[part.index("<tbody>") :].split("<tr>")[1:]
+    assert [row[4 : row.index("</td>")] for row in rows] == ["A &amp; B", "NGC 1", "HSC 1", "<b>all</b>"]
+    assert "dwarf galaxy" in rows[0]
+    assert ">150.00<" in rows[0]
+    assert ">1,205<" in rows[0]
+    assert "<b>1,248</b>" in rows[3]
+    # all but half of the user's circle, on the edge of the second patch
+    area = np.pi * (0.2**2 + 1.0 + 2 * 0.25**2 + 0.5)
+    shown = float(part[part.index("They take ") + 10 :].split()[0])
+    assert shown == pytest.approx(area, rel=0.05)
+
+
+def test_many_masked_objects_are_summed_up():
+    counts = {f"HSC {i}": i for i in range(1, 31)}
+    part = masked_part(render(fake_report(masks=fake_masks(), masked=counts)))
+    rows = part[part.index("<tbody>") :].split("<tr>")[1:]
+    assert len(rows) == 22
+    assert "HSC 30<" in rows[0]
+    assert "10 more" in rows[20]
+    assert ">55<" in rows[20]
+    assert "465" in rows[21]
+    assert "–" in rows[0]  # the table of masks does not know it
+
+
+def test_a_scan_without_masks_says_so():
+    assert "No known object was masked" in masked_part(render(empty_report()))
+    assert "No known object was masked" in masked_part(render(empty_report(masks=fake_masks().iloc[:0])))
+    only = masked_part(render(empty_report(masks=fake_masks())))
+    assert "kept 0 stars" in only
+    assert "<table>" not in only
+
+
+def test_masks_are_drawn_where_they_are():
+    masks = fake_masks()
+    local = LocalSky(figure(3, 3).add_subplot(), 148.6, 24.2, 10.0)
+    local.holes(masks)
+    (drawn,) = local.axes.collections
+    paths = [path.vertices for path in drawn.get_paths()]
+    assert len(paths) == 4  # the user's circle is outside
+    np.testing.assert_allclose(np.hypot(*paths[0].T), 0.2, rtol=1e-3)
+    inside = LocalSky(figure(3, 3).add_subplot(), 150.0, 26.0, 0.1)
+    inside.holes(masks)
+    assert len(inside.axes.collections[0].get_paths()) == 1  # it holds the whole panel
+    plain, with_masks = render(fake_report()), render(fake_report(masks=masks))
+    assert plain.count("data:image/png") == with_masks.count("data:image/png")
+    assert first_figure(plain) != first_figure(with_masks)
+
+
+def first_figure(page):
+    return page.split("data:image/png;base64,")[1].split('"')[0]
+
+
+def test_masks_are_drawn_on_a_map_of_the_whole_sky():
+    axes = figure(6, 3).add_subplot(projection="mollweide")
+    data = fake_report()
+    draw_whole_sky(axes, data.patches.iloc[:0], 10.0, data.tracks.iloc[:0], fake_masks())
+    assert len(axes.lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("stars", "words"),
+    [
+        ({"source": "mock"}, "embedded mock sky"),
+        ({"source": "files", "paths": ["a.parquet"], "release": "gaia-dr2"}, "files, gaia-dr2"),
+        ({"source": "gaia-dr3"}, "Gaia DR3"),
+        ({"source": "galaxia-dr2"}, "GDR2mock (Galaxia)"),
+    ],
+)
+def test_the_page_says_where_the_stars_come_from(stars, words):
+    data = empty_report(settings=Settings.model_validate({"scan": {"name": "fake"}, "stars": stars}))
+    assert words in checked(render(data)).words

@@ -14,14 +14,26 @@ __all__ = ["IGNORED", "check_comparable", "differences"]
 IGNORED: Mapping[str, str] = {
     "scan": "a name, a seed and what is kept do not shape candidates",
     "stars": "another sky is the point of a null scan",
+    "archive": "how another sky is downloaded",
+    "extinction.folder": "where the maps lie",
     "patches.centres": "another part of the sky; the rates are scaled by area",
     "patches.nside": "another tiling; the rates are scaled by area",
     "patches.b_min": "another part of the sky; the rates are scaled by area",
     "patches.exclude": "another part of the sky; the rates are scaled by area",
     "fiducial.masks": "known objects of the real sky; the masked area is taken off",
+    "masks": "known objects of the real sky; the masked area is taken off",
     "regions.group_size": "shares out work, never changes a result",
     "mock.streams": "a null sky has none",
     "runner": "shares out work, never changes a result",
+}
+
+
+#: Settings that the null scan may leave out: they mend what a mock sky does not have.
+_REAL_ONLY: Mapping[str, object] = {
+    "selection.ruwe_max": None,
+    "selection.flux_excess_sigma": None,
+    "selection.zero_point": False,
+    "extinction.map": "none",
 }
 
 
@@ -81,9 +93,9 @@ def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[
     Notes
     -----
     Two settings are ignored under a condition. The mock sky's count only when
-    both scans are made of it. A RUWE cut may be absent from the null scan,
-    since mock catalogues have no RUWE: it removes bad astrometry, of which a
-    mock sky has none.
+    both scans are made of it. Cuts on the quality of the measurements, the
+    zero-point of the parallaxes and the correction for dust may be absent from
+    the null scan: they mend what a mock sky does not have.
     """
     ours, theirs = _flat(settings), _flat(null_settings)
     both_mock = settings.stars.source == null_settings.stars.source == "mock"
@@ -92,7 +104,7 @@ def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[
         section = key.split(".")[0]
         if key in IGNORED or section in IGNORED or (section == "mock" and not both_mock):
             continue
-        if key == "selection.ruwe_max" and theirs[key] is None:
+        if key in _REAL_ONLY and theirs[key] == _REAL_ONLY[key]:
             continue
         if value != theirs[key]:
             found[key] = (value, theirs[key])

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from viamachinae import __version__
-from viamachinae.cli import benchmark
+from viamachinae.cli import benchmark, data
 from viamachinae.errors import ExitCode, ViaMachinaeError
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(benchmark.app)
+app.add_typer(data.app)
 
 #: How typer and click end: wrong usage, abort, Ctrl-C.
 _TRANSLATED = {2: ExitCode.CONFIG, 1: ExitCode.RESUME, 130: ExitCode.RESUME}
@@ -117,6 +118,21 @@ def run(
     from viamachinae.cli import commands
 
     commands.run(commands.with_runner(commands.settings_of(scan), workers, inline=inline), out)
+
+
+@app.command(epilog="Example: viamachinae fetch scan.toml --out scan")
+def fetch(
+    scan: Annotated[
+        str, typer.Argument(metavar="SCAN.toml", help="Settings, or the name of a packaged scan.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the scan; an existing one is continued.")],
+    workers: Workers = None,
+    inline: Inline = False,
+) -> None:
+    """Get the stars of a scan and no more; `run` goes on from there, also where there is no network."""
+    from viamachinae.cli import commands
+
+    commands.fetch(commands.with_runner(commands.settings_of(scan), workers, inline=inline), out)
 
 
 @app.command(epilog="Example: viamachinae report scan")

@@ -14,6 +14,7 @@ from viamachinae.config.settings import (
     RegionSettings,
     ScanSettings,
     ScorerSettings,
+    SelectionSettings,
     Settings,
     StarSettings,
 )
@@ -24,6 +25,7 @@ __all__ = ["PRESETS", "preset_text", "workflow", "workflow_text", "workflows"]
 PRESETS = {
     "default": "the mock sky with every setting at its default",
     "field": "your own table of stars around one position",
+    "gaia": "one field of Gaia DR3, downloaded from the archive",
     "published": "the default, with the density model and training as published (ANODE; slow)",
 }
 
@@ -56,9 +58,19 @@ def _field() -> Settings:
     """Return settings for one field: its centre, its table, and fewer stars in a region."""
     return Settings(
         scan=ScanSettings(name="field"),
-        stars=StarSettings(source="files", paths=(Path("stars.parquet"),)),
+        stars=StarSettings(source="files", paths=("stars.parquet",)),
         patches=PatchSettings(centres=((148.6, 24.2),)),
         regions=RegionSettings(min_stars=5_000),
+    )
+
+
+def _gaia() -> Settings:
+    """Return settings for one field whose stars the archive has, with the cuts of the papers for DR3."""
+    return Settings(
+        scan=ScanSettings(name="gaia"),
+        stars=StarSettings(source="gaia-dr3"),
+        selection=SelectionSettings(ruwe_max=1.4),
+        patches=PatchSettings(centres=((148.6, 24.2),)),
     )
 
 
@@ -70,7 +82,7 @@ def preset_text(name: str) -> str:
     ConfigError
         There is neither of that name.
     """
-    makers = {"default": Settings, "field": _field, "published": _published}
+    makers = {"default": Settings, "field": _field, "gaia": _gaia, "published": _published}
     if name in makers:
         return dump(makers[name]())
     return _text(name, "preset", {**PRESETS, **dict.fromkeys(workflows())})

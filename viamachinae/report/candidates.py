@@ -70,7 +70,7 @@ def candidate_section(data: ReportData, stream: pd.Series) -> str:
     stars = (
         f"Coloured: stars by membership. Dark grey: {judged:,} more near the track, of membership below "
         f"{SHOWN_MEMBERSHIP:g}. Light grey: fiducial stars of the patches. Dashed vermilion: the track. "
-        "Blue: each patch (dashed) and its searched circle."
+        "Blue: each patch (dashed) and its searched circle. Grey discs: masked known objects."
     )
     rois = (
         f"{n_rois} regions of interest make this candidate. Left: these among all regions of interest of the "

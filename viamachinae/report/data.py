@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from viamachinae.calibration import RateSummary
 from viamachinae.config import Settings
 from viamachinae.errors import DataError
-from viamachinae.schema import FRAGMENTS
+from viamachinae.schema import FRAGMENTS, MASKS
 
 __all__ = ["STAR_COLUMNS", "ReportData"]
 
@@ -47,6 +47,11 @@ class ReportData:
     stars : mapping
         Patch to its fiducial stars or some of them (columns
         :data:`STAR_COLUMNS`): the grey background of the figures.
+    masks : DataFrame
+        MASKS table of the known objects that reach into the searched sky.
+    masked : mapping
+        Name of a masked object to the stars that only its mask left out, summed
+        over the patches: a star that two patches search counts twice.
 
     Raises
     ------
@@ -67,6 +72,8 @@ class ReportData:
     calibration: pd.DataFrame | None = None
     rates: RateSummary | None = None
     stars: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    masks: pd.DataFrame = field(default_factory=MASKS.empty)
+    masked: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for patch, frame in self.stars.items():

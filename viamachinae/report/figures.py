@@ -59,12 +59,14 @@ def patches_figure(data: ReportData) -> str:
         searched = data.settings.fiducial.radius
         if radius > 75:
             fig = figure(9, 4.8)
-            draw_whole_sky(fig.add_subplot(projection="mollweide"), data.patches, searched, data.tracks)
+            axes = fig.add_subplot(projection="mollweide")
+            draw_whole_sky(axes, data.patches, searched, data.tracks, data.masks)
             return to_data_uri(fig)
         fig = figure(6, 5.8)
         local = LocalSky(fig.add_subplot(), ra, dec, radius)
         stars = data.background(list(data.patches["patch"]), _BACKGROUND)
         local.axes.scatter(*local.project(stars["ra"], stars["dec"]), s=0.6, c=PALE, lw=0, rasterized=True)
+        local.holes(data.masks)
         local.outline(data.patches, searched)
         for row in data.patches.itertuples():
             local.axes.annotate(
@@ -120,6 +122,7 @@ def _sky(
     local = LocalSky(axes, ra, dec, min(radius, 80.0))
     place = local.project(members["ra"], members["dec"])
     _layers(axes, local.project(stars["ra"], stars["dec"]), members, place)
+    local.holes(data.masks)
     local.outline(patches, data.settings.fiducial.radius)
     if len(track):
         axes.plot(*local.project(track["ra"], track["dec"]), color=ACCENT, lw=1.2, ls=(0, (6, 3)))

@@ -12,11 +12,19 @@ from viamachinae.config.settings import RoiSettings, Settings
 from viamachinae.report.data import ReportData
 from viamachinae.report.figures import patches_figure
 from viamachinae.report.html import details, facts, number, picture, table, text
+from viamachinae.report.masks import masks_section
 from viamachinae.report.roi_figures import all_rois_figure
 from viamachinae.sky.windows import WHOLE_REGION
 
 __all__ = ["calibration_text", "headline", "meaning", "scan_facts", "scan_summary"]
 
+_SOURCES = {
+    "gaia-dr2": "Gaia DR2",
+    "gaia-dr3": "Gaia DR3",
+    "galaxia-dr2": "GDR2mock (Galaxia)",
+    "galaxia-dr3": "GeDR3mock (Galaxia)",
+    "mock": "embedded mock sky",
+}
 #: More rows than this are summed up by patch and coordinate.
 _MOST_REGIONS = 240
 
@@ -36,7 +44,7 @@ def scan_facts(data: ReportData) -> str:
     """Return the few settings a reader asks for first (HTML)."""
     s = data.settings
     density = "" if s.scorer.name == "cwola" else f" on {s.density.name}"
-    source = f"{s.stars.source}, {s.stars.release}" if s.stars.source == "files" else "embedded mock sky"
+    source = f"files, {s.stars.release}" if s.stars.source == "files" else _SOURCES[s.stars.source]
     return facts(
         {
             "stars": text(source),
@@ -59,7 +67,7 @@ def scan_summary(data: ReportData) -> str:
             picture(
                 patches_figure(data),
                 "map of the patches",
-                "Patches (blue) and the tracks of the candidates (vermilion).",
+                "Patches (blue), the tracks of the candidates (vermilion) and masked known objects (grey).",
             )
         )
     parts += [
@@ -73,6 +81,8 @@ def scan_summary(data: ReportData) -> str:
         ),
         "<h3>Stars</h3>",
         _star_table(data),
+        "<h3>Masked known objects</h3>",
+        masks_section(data),
         "<h3>Signal regions</h3>",
         _region_table(data),
         "<h3>Time</h3>",

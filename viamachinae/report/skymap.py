@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from numpy.typing import ArrayLike, NDArray
 
-from viamachinae.report.style import ACCENT, BLUE, INK, PALE
+from viamachinae.report.style import ACCENT, BLUE, GREY, INK, PALE
 from viamachinae.sky.frame import PatchFrame
+from viamachinae.sky.known import near
 
 __all__ = ["LocalSky", "circle", "draw_whole_sky", "extent"]
 
 Array = NDArray[np.float64]
+#: Masked objects: filled, so that one of a few arcminutes is still a dot.
+_HOLE: dict[str, Any] = {"facecolor": GREY, "edgecolor": GREY, "lw": 0.6, "alpha": 0.45, "zorder": 0.7}
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45, 90)
 
 
@@ -76,6 +82,13 @@ class LocalSky:
                 x, y = self.project(*circle(row.ra, row.dec, r))
                 self.axes.plot(x, y, style, color=BLUE, lw=0.9, alpha=0.8)
 
+    def holes(self, masks: pd.DataFrame) -> None:
+        """Fill the circle of every masked object (``schema.MASKS``) that the panel can show."""
+        shown = near(masks, self.frame.ra, self.frame.dec, 1.5 * self.radius)
+        rims = [circle(row.ra, row.dec, row.radius, n=49) for row in shown.itertuples()]
+        shapes = [np.column_stack(self.project(*rim)) for rim in rims]
+        self.axes.add_collection(PolyCollection(shapes, **_HOLE), autolim=False)
+
     def _graticule(self, half: float) -> None:
         step = next((s for s in _STEPS if s >= half / 2.6), _STEPS[-1])
         dec0 = self.frame.dec
@@ -110,9 +123,17 @@ class LocalSky:
 
 
 def draw_whole_sky(
-    axes: Axes, patches: pd.DataFrame, radius: float, tracks: pd.DataFrame, centre: float = 180.0
+    axes: Axes,
+    patches: pd.DataFrame,
+    radius: float,
+    tracks: pd.DataFrame,
+    masks: pd.DataFrame,
+    centre: float = 180.0,
 ) -> None:
-    """Draw patches (searched circles of ``radius`` deg) and tracks on a Mollweide map (ICRS)."""
+    """Draw patches (searched circles of ``radius`` deg), tracks and masks on a Mollweide map (ICRS)."""
+    for row in masks.itertuples():
+        x, y = _whole(*circle(row.ra, row.dec, row.radius, n=49), centre)
+        axes.plot(x, y, color=GREY, lw=0.7, zorder=0.7)
     for row in patches.itertuples():
         x, y = _whole(*circle(row.ra, row.dec, radius), centre)
         axes.plot(x, y, color=BLUE, lw=0.7, alpha=0.7)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from viamachinae.scan import plan
 from viamachinae.scan.results import FinishedScan, finished
+from viamachinae.scan.sections import SKY
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.writers import table_writer, text_writer
@@ -72,7 +73,7 @@ def calibrate_scan(out: Path, null: Path) -> Calibrated:
     summary = summarise(streams, null_streams, area, null_area)
     words = (explain(summary), *CAVEATS)
     work = {"null": theirs.streams_task.key, "area": area, "null_area": null_area}
-    task = plan.task(ours.settings, "calibration", plan.SKY, (ours.streams_task.ref,), work)
+    task = plan.task(ours.settings, "calibration", SKY, (ours.streams_task.ref,), work)
     rates = {k: v if math.isfinite(v) else None for k, v in asdict(summary).items()}
     text = text_writer("\n\n".join(words) + "\n")
     products = Products({_TABLE: table_writer(table, CALIBRATION), "calibration.txt": text}, {"rates": rates})
@@ -84,19 +85,18 @@ def calibrate_scan(out: Path, null: Path) -> Calibrated:
 
 def _areas(scan: FinishedScan) -> tuple[float, float]:
     """Return the searched area, overlaps counted once, and the sum over the patches (deg2)."""
-    from viamachinae.sky.masks import searched_area
+    from viamachinae.sky.masks import circles_of, searched_area
 
-    fiducial = scan.settings.fiducial
-    area = searched_area(scan.patches(), fiducial.radius, fiducial.masks)
+    area = searched_area(scan.patches(), scan.settings.fiducial.radius, circles_of(scan.masks()))
     return area.union, area.total
 
 
 def calibration_of(store: Store, streams: Task | TaskRef) -> TaskRef | None:
     """Return the calibration of the given candidates, ``None`` when there is none that belongs to them."""
-    receipt = store.receipt(TaskRef("calibration", plan.SKY, ""))
+    receipt = store.receipt(TaskRef("calibration", SKY, ""))
     if receipt is None or [ref.key for ref in receipt.inputs] != [streams.key]:
         return None
-    ref = TaskRef("calibration", plan.SKY, receipt.key)
+    ref = TaskRef("calibration", SKY, receipt.key)
     return ref if store.done(ref) else None
 
 

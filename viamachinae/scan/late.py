@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of, read_calibration
 from viamachinae.scan.ondemand import OnDemand
 from viamachinae.scan.results import finished, release_of
+from viamachinae.scan.sections import STAGES
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.writers import table_writer, text_writer
 from viamachinae.schema import (
     FRAGMENTS,
+    MASKS,
     MEMBERS,
     PATCHES,
     REGIONS,
@@ -97,6 +100,8 @@ def report_products(task: Task, store: Store, settings: Settings) -> Products:
         calibration=calibration,
         rates=rates,
         stars={ref.name: _background(store, ref) for ref in task.of("stars")},
+        masks=store.read(task.of("patches")[0], "masks.parquet", MASKS),
+        masked=_masked(store, task.of("stars")),
     )
     catalogue = _ecsv(streams, {"settings_hash": streams_ref.key, "release": release_of(store, task)})
     page = text_writer(render(data))
@@ -144,9 +149,18 @@ def _counts(store: Store, ref: TaskRef) -> dict[str, int]:
     return {str(step): n for step, n in report.items() if type(n) is int}
 
 
+def _masked(store: Store, refs: Sequence[TaskRef]) -> dict[str, int]:
+    """Return the stars that each mask left out, summed over the patches."""
+    total: Counter[str] = Counter()
+    for ref in refs:
+        receipt = store.receipt(ref)
+        total.update(receipt.info["report"].get("masked", {}) if receipt else {})
+    return dict(total)
+
+
 def _seconds(store: Store, refs: Sequence[TaskRef]) -> dict[str, float]:
     """Return the time of the tasks of each stage, summed, in the order of the stages."""
-    seconds = dict.fromkeys(plan.STAGES, 0.0)
+    seconds = dict.fromkeys(STAGES, 0.0)
     for ref in refs:
         receipt = store.receipt(ref)
         if receipt is not None and ref.stage in seconds:

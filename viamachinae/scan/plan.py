@@ -8,24 +8,20 @@ tasks run. So a change of a late stage's settings leaves the early results valid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from viamachinae.config.keys import section_hash
 from viamachinae.config.settings import Settings
+from viamachinae.scan.masking import masks_key
+from viamachinae.scan.sections import SKY, VERSIONS, settings_hash
 from viamachinae.scan.task import Task, TaskRef, fingerprint
 
 __all__ = [
-    "SCORER_SECTIONS",
-    "SECTIONS",
-    "SKY",
-    "STAGES",
-    "TRAINING",
-    "VERSIONS",
     "candidate_task",
-    "changed_stages",
+    "cell_names",
+    "cell_tasks",
     "group_name",
     "line_tasks",
     "patch_task",
@@ -33,102 +29,10 @@ __all__ = [
     "region_tasks",
     "report_task",
     "score_tasks",
-    "sections",
     "star_tasks",
     "task",
     "trunk_tasks",
 ]
-
-#: Name of the one task of a stage whose unit of work is the sky.
-SKY = "sky"
-
-#: Stages in the order in which they run.
-STAGES = ("patches", "stars", "plan", "trunk", "scores", "lines", "fragments", "streams", "report")
-
-#: Stages whose tasks train densities.
-TRAINING = ("trunk", "scores")
-
-#: Raised by hand when a stage gives other results for the same settings and inputs.
-VERSIONS: Mapping[str, int] = dict.fromkeys((*STAGES, "calibration"), 1) | {
-    "scores": 3,
-    "lines": 2,
-    "report": 2,
-}
-
-#: Settings that each stage reads beyond those of its inputs: a section, or one key of it.
-#: The fiducial cuts are flags of the stars table, and only fiducial stars keep their scores.
-#: The edges of the signal regions reach the scores through the plan; ``group_size`` never does.
-SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "patches": ("patches",),
-    "stars": (
-        "stars.source",
-        "stars.release",
-        "stars.carry",
-        "selection",
-        "fiducial",
-        "patches.radius",
-        "mock",
-        "scan.seed",
-    ),
-    "plan": (
-        "regions.coordinates",
-        "regions.width",
-        "regions.stride",
-        "regions.limits",
-        "regions.min_stars",
-        "regions.max_stars",
-    ),
-    "trunk": (
-        "scan.seed",
-        "density",
-        "trunk.centre",
-        "trunk.density",
-        "trunk.g_max",
-        "trunk.max_star_steps",
-        "patches.radius",
-        "selection.g_max",
-        "mock.release",
-    ),
-    "scores": (
-        "scan.seed",
-        "scan.keep_models",
-        "scorer",
-        "density",
-        "trunk.tuning_star_steps",
-        "trunk.tuning_learning_rate",
-        "patches.radius",
-    ),
-    "lines": ("roi", "lines", "scorer.name", "regions.coordinates", "fiducial.radius"),
-    "fragments": ("fragments",),
-    "streams": ("streams", "members", "fiducial.radius"),
-    "calibration": ("fiducial.radius", "fiducial.masks"),
-    "report": ("scan", "stars.source", "stars.release", "patches", "fiducial", "regions", "roi", "scorer",
-               "density", "lines", "fragments", "streams", "members", "selection", "mock"),
-}  # fmt: skip
-
-#: Settings that the scores depend on beyond these, by the scorer.
-SCORER_SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "anode": (),
-    "cwola": ("trees",),
-    "cathode": ("trees",),
-    "residual": ("residual", "roi"),
-    # The backgrounds of both are trained by one function.
-    "r-anode": ("r_anode", "roi", "residual.background_star_steps"),
-}
-
-
-def sections(settings: Settings, stage: str) -> tuple[str, ...]:
-    """Return the settings that ``stage`` reads in this scan: sections, or single keys of them."""
-    names = SECTIONS[stage]
-    if stage == "stars" and settings.stars.source != "mock":
-        # Tables of stars depend neither on the mock sky nor on a random number.
-        names = tuple(name for name in names if name not in ("mock", "scan.seed"))
-    return names + (SCORER_SECTIONS[settings.scorer.name] if stage == "scores" else ())
-
-
-def _settings_hash(settings: Settings, stage: str) -> str:
-    """Return the hash of the settings that ``stage`` reads."""
-    return section_hash(settings, *sections(settings, stage))
 
 
 def task(
@@ -152,7 +56,7 @@ def task(
             "stage": stage,
             "name": name,
             "version": VERSIONS[stage],
-            "settings": _settings_hash(settings, stage),
+            "settings": settings_hash(settings, stage),
             "work": work,
             "inputs": sorted([ref.id, ref.key] for ref in inputs),
         }
@@ -165,8 +69,30 @@ def patch_task(settings: Settings) -> Task:
     return task(settings, "patches", SKY, (), {})
 
 
-def star_tasks(settings: Settings, patches: pd.DataFrame, files: Sequence[str] = ()) -> list[Task]:
-    """Return one task a patch that loads its stars.
+def cell_names(settings: Settings, patch: Mapping[Hashable, Any]) -> list[str]:
+    """Return the names of the cells that a patch (a row of PATCHES) needs, for sources that download."""
+    if not settings.stars.downloads:
+        return []
+    from viamachinae.stars.archive.cells import cells_of_patch
+
+    order = settings.archive.cell_order
+    cells = cells_of_patch(float(patch["ra"]), float(patch["dec"]), float(patch["radius"]), order)
+    return [cell.name for cell in cells]
+
+
+def cell_tasks(settings: Settings, patches: pd.DataFrame) -> list[Task]:
+    """Return one task for each cell that the patches need, each once."""
+    names = {name for patch in patches.to_dict("records") for name in cell_names(settings, patch)}
+    return [task(settings, "cells", name, (), {}) for name in sorted(names)]
+
+
+def star_tasks(
+    settings: Settings,
+    patches: pd.DataFrame,
+    files: Sequence[str] = (),
+    cells: Mapping[str, Task] | None = None,
+) -> list[Task]:
+    """Return one task a patch that loads its stars; none for a patch that lacks a cell.
 
     Parameters
     ----------
@@ -176,11 +102,20 @@ def star_tasks(settings: Settings, patches: pd.DataFrame, files: Sequence[str] =
         PATCHES table.
     files : sequence of str
         Fingerprints of the outside files; their order and places do not matter.
+    cells : mapping, optional
+        Name -> task of the cells that are downloaded.
     """
-    tasks = []
+    tasks, cells = [], cells or {}
     for row in patches.to_dict("records"):
-        work = {"patch": {str(k): v for k, v in row.items()}, "files": sorted(files)}
-        tasks.append(task(settings, "stars", str(row["patch"]), (), work))
+        needed = cell_names(settings, row)
+        if cells.keys() >= set(needed):
+            work = {
+                "patch": {str(k): v for k, v in row.items()},
+                "files": sorted(files),
+                "masks": masks_key(settings, row),
+            }
+            inputs = [cells[name].ref for name in needed]
+            tasks.append(task(settings, "stars", str(row["patch"]), inputs, work))
     return tasks
 
 
@@ -289,23 +224,3 @@ def report_task(settings: Settings, streams: Task, calibration: TaskRef | None) 
     """
     extra = () if calibration is None else (calibration,)
     return task(settings, "report", SKY, (streams.ref, *extra, *streams.inputs), {})
-
-
-def changed_stages(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
-    """Return which settings differ, and which stages they touch directly or through their inputs.
-
-    Returns
-    -------
-    keys : list of str
-        ``section.key`` of every setting that differs.
-    stages : list of str
-        Stages whose results are made anew.
-    """
-    a, b = old.model_dump(mode="json"), new.model_dump(mode="json")
-    keys = [f"{s}.{k}" for s in a if s != "runner" for k in a[s] if a[s][k] != b[s][k]]
-    first = [i for i, stage in enumerate(STAGES) if _settings_hash(old, stage) != _settings_hash(new, stage)]
-    if old.stars.paths != new.stars.paths:
-        first.append(STAGES.index("stars"))
-    if old.regions.group_size != new.regions.group_size:
-        first.append(STAGES.index("scores"))
-    return keys, list(STAGES[min(first) :]) if first else []

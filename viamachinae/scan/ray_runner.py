@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from viamachinae.errors import TaskError
-from viamachinae.scan.plan import TRAINING
 from viamachinae.scan.runner import ONE_THREAD, Outcome, TaskFunction, call, environment
+from viamachinae.scan.sections import TRAINING
 from viamachinae.scan.task import Task
 
 __all__ = ["RayRunner", "cores"]

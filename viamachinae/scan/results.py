@@ -11,10 +11,11 @@ from viamachinae.config.settings import Settings
 from viamachinae.config.toml import parse
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.scan import plan
+from viamachinae.scan.sections import SKY, STAGES
 from viamachinae.scan.standing import standings
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Task, TaskRef
-from viamachinae.schema import MEMBERS, PATCHES, STREAMS, TRACKS
+from viamachinae.schema import MASKS, MEMBERS, PATCHES, STREAMS, TRACKS
 
 __all__ = ["FinishedScan", "finished", "read_settings", "release_of"]
 
@@ -40,6 +41,10 @@ class FinishedScan:
     def patches(self) -> pd.DataFrame:
         """Return the PATCHES table."""
         return self.store.read(self.streams_task.of("patches")[0], "patches.parquet", PATCHES)
+
+    def masks(self) -> pd.DataFrame:
+        """Return the MASKS table: the known objects that touch the searched sky."""
+        return self.store.read(self.streams_task.of("patches")[0], "masks.parquet", MASKS)
 
     def streams(self) -> pd.DataFrame:
         """Return the STREAMS table, not calibrated."""
@@ -97,12 +102,12 @@ def finished(out: Path) -> FinishedScan:
         The candidates are not published, or they or what they were made of are not those of the settings.
     """
     settings, store = read_settings(out), Store(out)
-    receipt = store.receipt(TaskRef("streams", plan.SKY, ""))
+    receipt = store.receipt(TaskRef("streams", SKY, ""))
     if receipt is None:
         msg = f"{out}: the scan has no candidates yet; finish it with the same `viamachinae run` command"
         raise DataError(msg)
-    task = plan.task(settings, "streams", plan.SKY, receipt.inputs, receipt.body["work"])
-    earlier = standings(store, settings, files=False)[: plan.STAGES.index("report")]
+    task = plan.task(settings, "streams", SKY, receipt.inputs, receipt.body["work"])
+    earlier = standings(store, settings, files=False)[: STAGES.index("report")]
     behind = [standing.stage for standing in earlier if not standing.complete]
     if behind or not store.done(task):
         msg = (

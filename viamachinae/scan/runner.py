@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +15,16 @@ from typing import Any, Protocol, Self
 from viamachinae.errors import DataError, ViaMachinaeError
 from viamachinae.scan.task import Task
 
-__all__ = ["ONE_THREAD", "InlineRunner", "Outcome", "Runner", "TaskFunction", "call", "environment"]
+__all__ = [
+    "ONE_THREAD",
+    "InlineRunner",
+    "Outcome",
+    "Runner",
+    "TaskFunction",
+    "ThreadRunner",
+    "call",
+    "environment",
+]
 
 #: One thread a worker: sums over more threads differ in the last bits, and busy neighbours cost less.
 ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -70,9 +81,13 @@ class Runner(Protocol):
 
 def call(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
     """Run one task in one thread and return how it ended; an error of the task never escapes."""
+    with _one_thread():
+        return _outcome(fn, task, attempt)
+
+
+def _outcome(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
     try:
-        with _one_thread():
-            return Outcome(task, fn(task, attempt))
+        return Outcome(task, fn(task, attempt))
     except ViaMachinaeError as error:
         return Outcome(task, error=str(error), unusable=isinstance(error, DataError))
     except Exception as error:  # noqa: BLE001  the other tasks go on; the traceback reaches the log
@@ -94,6 +109,42 @@ class InlineRunner:
         """Yield an outcome for every task, in order."""
         for task in tasks:
             yield call(fn, task, 1)
+
+
+class ThreadRunner:
+    """Runs tasks that wait for others (downloads) in threads of this process.
+
+    Parameters
+    ----------
+    threads : int
+        Tasks at a time.
+    stop : threading.Event
+        Is set when the caller gives up, so that tasks that look at it end soon.
+    """
+
+    def __init__(self, threads: int, stop: threading.Event) -> None:
+        self.threads = threads
+        self.stop = stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set()
+
+    def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
+        """Yield an outcome for every task, in the order in which they end."""
+        with _one_thread(), ThreadPoolExecutor(self.threads, "download") as pool:
+            futures = [pool.submit(_outcome, fn, task, 1) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 @contextmanager

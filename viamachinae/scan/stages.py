@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,15 +18,24 @@ import pandas as pd
 
 from viamachinae.config.settings import Coordinate, Settings
 from viamachinae.scan.late import candidate_products, report_products
+from viamachinae.scan.masking import masks_near
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
-from viamachinae.scan.writers import table_writer
-from viamachinae.schema import FRAGMENTS, PATCHES, REGIONS, ROIS, SCORES, STARS
+from viamachinae.scan.writers import arrow_writer, table_writer
+from viamachinae.schema import FRAGMENTS, MASKS, PATCHES, REGIONS, ROIS, SCORES, STARS
 
 if TYPE_CHECKING:
     from viamachinae.streams.regions import SignalRegion
 
-__all__ = ["DEFAULT_STAGES", "StageFunction", "planned_regions", "read_patches", "read_scores"]
+__all__ = [
+    "DEFAULT_STAGES",
+    "StageFunction",
+    "cell_path",
+    "download_folder",
+    "planned_regions",
+    "read_patches",
+    "read_scores",
+]
 
 StageFunction = Callable[[Task, Store, Settings], Products]
 
@@ -50,14 +60,48 @@ def _patches(_task: Task, _store: Store, settings: Settings) -> Products:
     def moc(path: Path) -> None:
         coverage(patches).save(path, format="fits", overwrite=True)
 
-    info = {"patches": list(patches["patch"])}
-    return Products({"patches.parquet": table_writer(patches, PATCHES), "coverage.fits": moc}, info)
+    rows = patches.to_dict("records")
+    masks = MASKS.stack(masks_near(settings, row) for row in rows).drop_duplicates(ignore_index=True)
+    info = {"patches": list(patches["patch"]), "n_masks": len(masks)}
+    tables = {"patches.parquet": table_writer(patches, PATCHES), "masks.parquet": table_writer(masks, MASKS)}
+    return Products({**tables, "coverage.fits": moc}, info)
 
 
-def _stars(task: Task, _store: Store, settings: Settings) -> Products:
+def _cells(
+    task: Task,
+    store: Store,
+    settings: Settings,
+    *,
+    stop: threading.Event | None = None,
+    heard: Callable[[int, int], None] | None = None,
+) -> Products:
+    """Download a cell; ``stop`` ends it early, ``heard`` is told the rows and bytes that arrive."""
+    from viamachinae.stars.archive.cells import Cell
+    from viamachinae.stars.archive.fetch import fetch_cell
+
+    folder = download_folder(store, task)
+    folder.mkdir(parents=True, exist_ok=True)
+    got = fetch_cell(settings, Cell.named(task.name), folder, stop=stop, heard=heard)
+    writer = arrow_writer(got.table, {"release": str(got.report["release"])})
+    return Products({cell_path(task): writer}, _plain(got.report))
+
+
+def download_folder(store: Store, task: Task | TaskRef) -> Path:
+    """Return where the parts of a cell and the journal of its server jobs lie until it is published."""
+    return store.root / "downloads" / task.name
+
+
+def cell_path(task: Task | TaskRef) -> str:
+    """Return the path of a downloaded cell inside the scan folder."""
+    return f"cells/{task.name}.parquet"
+
+
+def _stars(task: Task, store: Store, settings: Settings) -> Products:
     from viamachinae.stars.load import load_patch
 
-    loaded = load_patch(settings, pd.Series(task.work["patch"]))
+    patch = task.work["patch"]
+    cells = [store.verified(ref, cell_path(ref)) for ref in task.of("cells")]
+    loaded = load_patch(settings, patch, cells, masks_near(settings, patch))
     info = {"n_stars": len(loaded.table), "report": _plain(loaded.report)}
     return Products({f"stars/{task.name}.parquet": table_writer(loaded.table, STARS)}, info)
 
@@ -180,6 +224,7 @@ def _plain(value: Any) -> Any:
 #: The work of every stage, by name.
 DEFAULT_STAGES: Mapping[str, StageFunction] = {
     "patches": _patches,
+    "cells": _cells,
     "stars": _stars,
     "plan": _plan,
     "trunk": _trunk,

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
+from viamachinae.scan.masking import masks_key
+from viamachinae.scan.sections import SKY, STAGES
 from viamachinae.scan.store import Receipt, Store
 from viamachinae.scan.task import TaskRef
+from viamachinae.schema import PATCHES
 
 __all__ = ["Standing", "standings"]
 
@@ -58,7 +61,7 @@ def standings(store: Store, settings: Settings, *, files: bool = True) -> list[S
     """
     valid: dict[str, Receipt] = {}
     found = []
-    for stage in plan.STAGES:
+    for stage in STAGES:
         receipts = {
             str(receipt.body["name"]): receipt
             for receipt in store.receipts(stage)
@@ -80,6 +83,8 @@ def _holds(store: Store, settings: Settings, receipt: Receipt, valid: dict[str, 
         if ours is None or ours.key != ref.key:
             return False
     body = receipt.body
+    if body["stage"] == "stars" and body["work"].get("masks") != masks_key(settings, body["work"]["patch"]):
+        return False
     expected = plan.task(settings, body["stage"], body["name"], receipt.inputs, body["work"])
     return expected.key == receipt.key
 
@@ -87,13 +92,27 @@ def _holds(store: Store, settings: Settings, receipt: Receipt, valid: dict[str, 
 def _names(stage: str, store: Store, settings: Settings, valid: dict[str, Receipt]) -> set[str] | None:
     """Return the names of a stage's tasks, or ``None`` when they are not known yet."""
     if stage in _SKY_STAGES:
-        return {plan.SKY}
-    sky = valid.get(f"patches/{plan.SKY}")
+        return {SKY}
+    sky = valid.get(f"patches/{SKY}")
     if sky is None:
         return None
+    if stage == "cells":
+        return _cells(store, settings, sky)
     patches = set(sky.info["patches"])
-    if stage not in ("trunk", "scores"):
-        return patches
+    return _groups(stage, store, settings, valid, patches) if stage in ("trunk", "scores") else patches
+
+
+def _cells(store: Store, settings: Settings, sky: Receipt) -> set[str]:
+    if not settings.stars.downloads:
+        return set()
+    patches = store.read(TaskRef("patches", SKY, sky.key), "patches.parquet", PATCHES)
+    return {task.name for task in plan.cell_tasks(settings, patches)}
+
+
+def _groups(
+    stage: str, store: Store, settings: Settings, valid: dict[str, Receipt], patches: set[str]
+) -> set[str] | None:
+    """Return the names of the score tasks that the plans of all patches list, or of their trunks."""
     groups: set[str] = set()
     for name in patches:
         receipt = valid.get(f"plan/{name}")

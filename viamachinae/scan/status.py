@@ -7,7 +7,7 @@ from pathlib import Path
 
 from viamachinae.errors import ConfigError
 from viamachinae.scan.results import read_settings
-from viamachinae.scan.standing import standings
+from viamachinae.scan.standing import Standing, standings
 from viamachinae.scan.store import Store
 
 __all__ = ["StageStatus", "status"]
@@ -27,12 +27,16 @@ class StageStatus:
         Tasks that the stage has; ``None`` while earlier stages have not said.
     seconds : float
         Time that the done tasks took, summed (s).
+    rows, bytes : int or None
+        What the done tasks downloaded; ``None`` for stages that do not.
     """
 
     stage: str
     done: int
     total: int | None
     seconds: float
+    rows: int | None = None
+    bytes: int | None = None
 
 
 def status(out: Path) -> list[StageStatus]:
@@ -51,12 +55,17 @@ def status(out: Path) -> list[StageStatus]:
     if not (out / "receipts").is_dir() and not (out / "log").is_dir():
         msg = f"{out}: a scan.toml, but no scan was run here; start it with `viamachinae run`"
         raise ConfigError(msg)
-    return [
-        StageStatus(
-            standing.stage,
-            len(standing.receipts),
-            None if standing.names is None else len(standing.names),
-            sum(float(receipt.body["seconds"]) for receipt in standing.receipts.values()),
-        )
-        for standing in standings(store, settings)
-    ]
+    return [_of(standing) for standing in standings(store, settings) if standing.names != set()]
+
+
+def _of(standing: Standing) -> StageStatus:
+    receipts = list(standing.receipts.values())
+    downloads = standing.stage == "cells"
+    return StageStatus(
+        standing.stage,
+        len(receipts),
+        None if standing.names is None else len(standing.names),
+        sum(float(receipt.body["seconds"]) for receipt in receipts),
+        sum(int(receipt.info["rows"]) for receipt in receipts) if downloads else None,
+        sum(int(receipt.info["bytes"]) for receipt in receipts) if downloads else None,
+    )

@@ -16,10 +16,10 @@ from viamachinae.sky.vectors import as_float
 
 __all__ = ["SearchedArea", "circles_of", "masked", "masked_by", "searched_area"]
 
-# Pixels this many times smaller than the radius: a disc holds about 20,000,
-# and counting their centres gives its area to better than 0.1 per cent.
-_PIXELS_PER_RADIUS = 80.0
-_NSIDES = tuple(2**k for k in range(6, 14))
+# Pixels this many times smaller than the radius: a disc holds about 80,000, and counting their
+# centres gives its area, less three hundred small circles, to better than 0.1 per cent.
+_PIXELS_PER_RADIUS = 160.0
+_NSIDES = tuple(2**k for k in range(6, 15))
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,14 @@ class SearchedArea:
         Sum over the patches, overlaps counted as often as they are searched.
     nside : int
         Resolution of the HEALPix counting.
+    masked : float
+        Area of the searched discs that lies inside known objects, overlaps counted once.
     """
 
     union: float
     total: float
     nside: int
+    masked: float
 
 
 def masked(ra: ArrayLike, dec: ArrayLike, circles: Iterable[tuple[float, float, float]]) -> NDArray[np.bool_]:
@@ -74,9 +77,9 @@ def searched_area(
 ) -> SearchedArea:
     """Return the area within ``radius`` of the patch centres and outside ``circles``.
 
-    HEALPix pixel centres are counted, at pixels of at most radius / 80, so a
-    disc is right to 0.1 per cent; circles smaller than a pixel (radius / 80) are right
-    on average only.
+    HEALPix pixel centres are counted, at pixels of at most radius / 160: the area of
+    a disc is right to 0.05 per cent, also where hundreds of small circles are taken
+    out of it. A circle smaller than a pixel is right on average only.
 
     Parameters
     ----------
@@ -85,20 +88,32 @@ def searched_area(
     radius : float
         Radius that is searched (deg), ``fiducial.radius`` of the settings.
     circles : iterable of (ra, dec, radius)
-        Masked circles (deg, ICRS), ``fiducial.masks`` of the settings.
+        Masked circles (deg, ICRS).
     """
     import healpy
 
     fine = [n for n in _NSIDES if np.degrees(healpy.nside2resol(n)) <= radius / _PIXELS_PER_RADIUS]
     nside = fine[0] if fine else _NSIDES[-1]
-    discs = [
-        healpy.query_disc(nside, healpy.ang2vec(ra, dec, lonlat=True), np.radians(radius))
-        for ra, dec in patches[["ra", "dec"]].to_numpy(np.float64)
-    ]
+    discs = [_disc(nside, ra, dec, radius) for ra, dec in patches[["ra", "dec"]].to_numpy(np.float64)]
     if not discs:
-        return SearchedArea(0.0, 0.0, nside)
+        return SearchedArea(0.0, 0.0, nside, 0.0)
     pixels, times = np.unique(np.concatenate(discs), return_counts=True)
-    ra, dec = healpy.pix2ang(nside, pixels, lonlat=True)
-    free = ~masked(ra, dec, circles)
+    free = np.ones(len(pixels), dtype=np.bool_)
+    for circle in circles:
+        inside = _disc(nside, *circle)
+        place = np.searchsorted(pixels, inside)
+        place[place == len(pixels)] = 0
+        free[place[pixels[place] == inside]] = False
     pixel_area = float(healpy.nside2pixarea(nside, degrees=True))
-    return SearchedArea(int(free.sum()) * pixel_area, int(times[free].sum()) * pixel_area, nside)
+    union, total, held = int(free.sum()), int(times[free].sum()), int((~free).sum())
+    return SearchedArea(union * pixel_area, total * pixel_area, nside, held * pixel_area)
+
+
+def _disc(nside: int, ra: float, dec: float, radius: float) -> NDArray[np.int64]:
+    """Return the HEALPix pixels (RING) whose centre is within ``radius`` (deg) of ``ra, dec`` (deg)."""
+    import healpy
+
+    pixels: NDArray[np.int64] = healpy.query_disc(
+        nside, healpy.ang2vec(ra, dec, lonlat=True), np.radians(radius)
+    )
+    return pixels

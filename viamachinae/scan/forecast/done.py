@@ -11,6 +11,7 @@ import pandas as pd
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of
+from viamachinae.scan.sections import STAGES
 from viamachinae.scan.stages import planned_regions
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Task
@@ -39,7 +40,7 @@ class Done:
     @classmethod
     def nothing(cls) -> Self:
         """Return what is done of a scan that has not begun."""
-        return cls({stage: set() for stage in plan.STAGES}, {}, {})
+        return cls({stage: set() for stage in STAGES}, {}, {})
 
 
 def done_tasks(settings: Settings, store: Store, patches: pd.DataFrame, fingerprints: Sequence[str]) -> Done:
@@ -56,7 +57,7 @@ def done_tasks(settings: Settings, store: Store, patches: pd.DataFrame, fingerpr
     fingerprints : sequence of str
         Of the outside files.
     """
-    names: dict[str, set[str]] = {stage: set() for stage in plan.STAGES}
+    names: dict[str, set[str]] = {stage: set() for stage in STAGES}
 
     def standing(tasks: Sequence[Task]) -> list[Task]:
         found = [task for task in tasks if store.done(task)]
@@ -66,7 +67,9 @@ def done_tasks(settings: Settings, store: Store, patches: pd.DataFrame, fingerpr
 
     first = plan.patch_task(settings)
     standing([first])
-    stars = standing(plan.star_tasks(settings, patches, fingerprints))
+    cells = {task.name: task for task in plan.cell_tasks(settings, patches)}
+    standing(list(cells.values()))
+    stars = standing(plan.star_tasks(settings, patches, fingerprints, cells))
     planned = {task.name: task for task in standing(plan.region_tasks(settings, stars))}
     wanted = {
         task.name: plan.score_tasks(settings, task, planned_regions(store, planned[task.name]))

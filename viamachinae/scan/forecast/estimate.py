@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
 from viamachinae.scan.forecast.done import Done, done_tasks
@@ -22,6 +24,7 @@ from viamachinae.scan.forecast.workload import (
     workload,
 )
 from viamachinae.scan.outside import file_fingerprint
+from viamachinae.scan.sections import SKY, STAGES, TRAINING
 from viamachinae.scan.store import Store
 
 __all__ = ["Estimate", "StageEstimate", "Work", "estimate", "makespan", "region_work"]
@@ -31,6 +34,7 @@ _PATCHES = 2.0  # the tiling and its coverage map
 _PLAN = 3e-7  # a star
 _TRUNK = 5.0  # the stars of a trunk
 _FRAGMENTS = 0.4  # a patch
+_DOWNLOAD = 2e-4  # a star of one job of an archive: nothing here can measure it
 _STREAMS = 1.5  # a patch
 _REPORT = 2.5  # a patch
 _START = 15.0  # Ray, and the libraries of its workers
@@ -184,16 +188,28 @@ def estimate(settings: Settings, out: Path | None = None, sample: int = 2) -> Es
     known = done.stars if len(done.stars) == len(patches) else None
     works = workload(settings, patches, sample, known)
     machine = measure_machine(settings)
-    return _estimate(settings, works, machine, done, 0.0 if out is None else folder_size(out))
+    there = 0.0 if out is None else folder_size(out)
+    cells = [task.name for task in plan.cell_tasks(settings, patches)]
+    return _estimate(settings, works, machine, done, there, cells)
 
 
 def _estimate(
-    settings: Settings, works: Sequence[PatchWork], machine: Machine, done: Done, there: float
+    settings: Settings,
+    works: Sequence[PatchWork],
+    machine: Machine,
+    done: Done,
+    there: float,
+    cells: Sequence[str] = (),
 ) -> Estimate:
     """Return the estimate of a counted scan on a measured machine."""
     seconds = _score_seconds(settings, works, machine, done)
     trunks = _trunk_seconds(settings, seconds, machine)
-    stages = _stages(works, {"trunk": trunks, "scores": seconds}, machine, done)
+    measured = {
+        "cells": _download_seconds(settings, works, cells),
+        "trunk": trunks,
+        "scores": seconds,
+    }
+    stages = _stages(settings, works, measured, machine, done)
     samples = list({work.sample.patch: work.sample for work in works}.values())
     busy = any(stage.core for stage in stages if stage.stage in ("stars", "scores"))
     tasks = sum(stage.tasks for stage in stages)
@@ -265,26 +281,43 @@ def _trunk_seconds(settings: Settings, groups: Iterable[str], machine: Machine) 
     return {task.name: spent for task in plan.trunk_tasks(settings, {g.split("/")[1] for g in groups})}
 
 
+def _download_seconds(
+    settings: Settings, works: Sequence[PatchWork], cells: Sequence[str]
+) -> dict[str, float]:
+    """Return the time (s) of every cell that is downloaded, by name: equal parts of the patches' stars."""
+    stars = _mean([work.n_stars for work in works])
+    patch = 2.0 * np.pi * (1.0 - np.cos(np.radians(settings.patches.radius)))
+    cell = np.pi / (3.0 * 4.0**settings.archive.cell_order)
+    return dict.fromkeys(cells, float(_DOWNLOAD * stars * cell / patch))
+
+
 def _stages(
-    works: Sequence[PatchWork], trainings: Mapping[str, Mapping[str, float]], machine: Machine, done: Done
+    settings: Settings,
+    works: Sequence[PatchWork],
+    measured: Mapping[str, Mapping[str, float]],
+    machine: Machine,
+    done: Done,
 ) -> tuple[StageEstimate, ...]:
     n = len(works)
     rois = {w.patch: sum(r.n_rois for r in w.regions) for w in works}
     lines = {w.patch: (w.sample.line if math.isfinite(w.sample.line) else 0.0) for w in works}
     size = {w.patch: w.n_stars / w.sample.n_stars for w in works}
     seconds: dict[str, Mapping[str, float]] = {
-        "patches": {plan.SKY: _PATCHES},
+        "patches": {SKY: _PATCHES},
         "stars": {w.patch: w.sample.load * size[w.patch] for w in works},
         "plan": {w.patch: _PLAN * w.n_stars for w in works},
-        **trainings,
+        **measured,
         "lines": {w.patch: rois[w.patch] * lines[w.patch] + w.sample.prepare * size[w.patch] for w in works},
         "fragments": {w.patch: _FRAGMENTS for w in works},
-        "streams": {plan.SKY: _STREAMS * n},
-        "report": {plan.SKY: _REPORT * n},
+        "streams": {SKY: _STREAMS * n},
+        "report": {SKY: _REPORT * n},
     }
     stages = []
-    for stage in plan.STAGES:
-        tasks, workers = seconds[stage], machine.trainers if stage in plan.TRAINING else machine.workers
+    for stage in STAGES:
+        if stage == "cells" and not settings.stars.downloads:
+            continue
+        tasks, workers = seconds[stage], machine.trainers if stage in TRAINING else machine.workers
+        workers = settings.archive.parallel if stage == "cells" else workers
         left = [spent for name, spent in tasks.items() if name not in done.tasks[stage]]
         stages.append(
             StageEstimate(
@@ -326,6 +359,11 @@ def _notes(settings: Settings, works: Sequence[PatchWork], done: Done) -> tuple[
             f"{whole}{len(empty)} of {len(works)} patches have no signal region with {bounds.min_stars} to "
             f"{bounds.max_stars} stars ({', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}); "
             "see min_stars, max_stars and limits of [regions]"
+        )
+    if settings.stars.downloads:
+        notes.append(
+            "the mock sky stood in for the stars of the archive, and cells are counted at "
+            f"{1.0 / _DOWNLOAD:,.0f} stars/s a job: how fast they come is the archive's affair"
         )
     if settings.runner.address:
         notes.append(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from viamachinae.config.settings import Settings
 from viamachinae.scan.forecast.fits import FitCost, fit_cost
+from viamachinae.scan.masking import masks_near
 
 if TYPE_CHECKING:
     from viamachinae.streams.regions import SignalRegion
@@ -83,7 +84,8 @@ def load_sample(settings: Settings, patch: pd.Series, factors: tuple[float, floa
     with tempfile.TemporaryDirectory(prefix="vm-") as folder:
         path = Path(folder) / "stars.parquet"
         began = time.perf_counter()
-        write_table(load_patch(settings, patch).table, STARS, path)
+        loaded = load_patch(_stand_in(settings), patch, masks=masks_near(settings, patch))
+        write_table(loaded.table, STARS, path)
         load = time.perf_counter() - began
         stars, read = _timed(lambda: read_table(path, STARS))
         row_disk = path.stat().st_size / len(stars)
@@ -117,6 +119,22 @@ def load_sample(settings: Settings, patch: pd.Series, factors: tuple[float, floa
     )
 
 
+def _stand_in(settings: Settings) -> Settings:
+    """Return settings whose patches can be loaded now: the mock sky stands in for an archive."""
+    if not settings.stars.downloads:
+        return settings
+    release = "gaia-dr2" if settings.stars.source.endswith("dr2") else "gaia-dr3"
+    changes = {
+        "stars": settings.stars.model_copy(update={"source": "mock", "carry": ()}),
+        "mock": settings.mock.model_copy(update={"release": release, "streams": ()}),
+        "selection": settings.selection.model_copy(
+            update={"ruwe_max": None, "flux_excess_sigma": None, "zero_point": False}
+        ),
+        "extinction": settings.extinction.model_copy(update={"map": "none"}),
+    }
+    return settings.model_copy(update=changes)
+
+
 def _middling(windows: Sequence[_Window]) -> _Window | None:
     """Return the window with regions of interest that has a median number of fiducial stars."""
     searched = sorted((w for w in windows if w[3]), key=lambda w: w[2])
@@ -145,7 +163,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def star_weights(settings: Settings, patches: pd.DataFrame) -> NDArray[np.float64] | None:
     """Return numbers in proportion to the stars of the patches, before any cut; ``None``: not cheaply."""
-    if settings.stars.source == "mock":
+    if settings.stars.source == "mock" or settings.stars.downloads:
         return _mock_weights(settings, patches)
     if settings.stars.source == "files":
         return _file_weights(settings, patches)
@@ -168,23 +186,27 @@ def _file_weights(settings: Settings, patches: pd.DataFrame) -> NDArray[np.float
     """Return the rows of the files within each patch, from the positions alone, unless they are too many."""
     import healpy
 
-    from viamachinae.stars.files.columns import plain
+    from viamachinae.config.paths import is_url
+    from viamachinae.stars.files.columns import numbers
     from viamachinae.stars.files.formats import read_columns
     from viamachinae.stars.files.tables import examine
 
     sources = examine(settings.stars)
+    if any(is_url(source.head.path) for source in sources):
+        return None
     if sum(_MOST_POSITIONS + 1 if s.head.rows is None else s.head.rows for s in sources) > _MOST_POSITIONS:
         return None
     sky = np.zeros(healpy.nside2npix(_COUNT_NSIDE))
     for source in sources:
-        columns = read_columns(source.head.path, [source.names["ra"], source.names["dec"]], None).values
-        ra, dec = (
-            plain(columns[source.names[n]]).astype(np.float64) * source.factors.get(n, 1.0)
-            for n in ("ra", "dec")
-        )
-        usable = np.isfinite(ra) & (np.abs(dec) <= 90.0)
-        pixels = healpy.ang2pix(_COUNT_NSIDE, ra[usable], dec[usable], lonlat=True)
-        sky += np.bincount(pixels, minlength=len(sky))
+        names = {name: source.names[name] for name in ("ra", "dec")}
+        for chunk in (c for file in source.files() for c in read_columns(file, names)):
+            ra, dec = (
+                numbers(source.head.path, own, chunk.values[own]) * source.factors.get(name, 1.0)
+                for name, own in names.items()
+            )
+            usable = np.isfinite(ra) & (np.abs(dec) <= 90.0)
+            pixels = healpy.ang2pix(_COUNT_NSIDE, ra[usable], dec[usable], lonlat=True)
+            sky += np.bincount(pixels, minlength=len(sky))
     centres = healpy.ang2vec(patches["ra"].to_numpy(), patches["dec"].to_numpy(), lonlat=True)
     return np.array(
         [

@@ -1,0 +1,44 @@
+"""Which known objects a scan masks, and what of that enters the keys of its patches."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from viamachinae.config.section import Circle
+from viamachinae.config.settings import MaskSettings, Settings
+from viamachinae.scan.task import fingerprint
+from viamachinae.schema import MASKS
+
+__all__ = ["masks_key", "masks_near", "masks_of"]
+
+
+def masks_of(settings: Settings) -> pd.DataFrame:
+    """Return all masks of a scan, anywhere on the sky (``schema.MASKS``)."""
+    return _known(settings.masks, settings.fiducial.masks)
+
+
+@lru_cache(maxsize=4)
+def _known(masks: MaskSettings, circles: tuple[Circle, ...]) -> pd.DataFrame:
+    from viamachinae.sky.known import known_masks
+
+    return known_masks(masks, circles)
+
+
+def masks_near(settings: Settings, patch: Mapping[Hashable, Any]) -> pd.DataFrame:
+    """Return the masks that touch the searched inner circle of a patch, a row of ``schema.PATCHES``."""
+    from viamachinae.sky.known import near
+
+    return near(masks_of(settings), float(patch["ra"]), float(patch["dec"]), settings.fiducial.radius)
+
+
+def masks_key(settings: Settings, patch: Mapping[Hashable, Any]) -> str:
+    """Return a hash of the circles that touch a patch: all that the stars depend on.
+
+    So neither another table of facts nor another radius far away redoes a patch.
+    """
+    circles = MASKS.conform(masks_near(settings, patch))[["name", "ra", "dec", "radius"]]
+    return fingerprint(circles.to_numpy().tolist())

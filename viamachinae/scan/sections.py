@@ -1,0 +1,154 @@
+"""The stages, their versions, and the settings that each of them reads: what names a result.
+
+A change of a setting that no stage reads redoes nothing; one that a late stage reads leaves the early
+results valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from viamachinae.config.keys import section_hash
+from viamachinae.config.settings import Settings
+
+__all__ = [
+    "SCORER_SECTIONS",
+    "SECTIONS",
+    "SKY",
+    "STAGES",
+    "TRAINING",
+    "VERSIONS",
+    "changed_stages",
+    "sections",
+    "settings_hash",
+]
+
+#: Name of the one task of a stage whose unit of work is the sky.
+SKY = "sky"
+
+#: Stages in the order in which they run.
+STAGES = ("patches", "cells", "stars", "plan", "trunk", "scores", "lines", "fragments", "streams", "report")
+
+#: Stages whose tasks train densities.
+TRAINING = ("trunk", "scores")
+
+#: Raised by hand when a stage gives other results for the same settings and inputs.
+VERSIONS: Mapping[str, int] = dict.fromkeys((*STAGES, "calibration"), 1) | {
+    "scores": 3,
+    "lines": 2,
+    "report": 3,
+}
+
+#: Settings that each stage reads beyond those of its inputs: a section, or one key of it.
+#: A mirror serves the same rows, so ``archive.url`` is in no key. The masks that touch a patch enter its
+#: stars as work (:func:`star_tasks`), so that others redo nothing. The fiducial cuts are flags of the stars
+#: table, and only fiducial stars keep their scores. The edges of the signal regions reach the scores through
+#: the plan; ``group_size`` never does.
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "patches": ("patches", "fiducial.radius", "fiducial.masks", "masks"),
+    "cells": (
+        "stars.source",
+        "archive.table",
+        "selection.parallax_max",
+        "selection.g_max",
+        "selection.zero_point",
+    ),
+    "stars": (
+        "stars.source",
+        "stars.release",
+        "stars.carry",
+        "stars.columns",
+        "selection",
+        "extinction.map",
+        "fiducial.radius",
+        "fiducial.g_max",
+        "fiducial.colour",
+        "fiducial.pm_min",
+        "patches.radius",
+        "mock",
+        "scan.seed",
+    ),
+    "plan": (
+        "regions.coordinates",
+        "regions.width",
+        "regions.stride",
+        "regions.limits",
+        "regions.min_stars",
+        "regions.max_stars",
+    ),
+    "trunk": (
+        "scan.seed",
+        "density",
+        "trunk.centre",
+        "trunk.density",
+        "trunk.g_max",
+        "trunk.max_star_steps",
+        "patches.radius",
+        "selection.g_max",
+        "mock.release",
+    ),
+    "scores": (
+        "scan.seed",
+        "scan.keep_models",
+        "scorer",
+        "density",
+        "trunk.tuning_star_steps",
+        "trunk.tuning_learning_rate",
+        "patches.radius",
+    ),
+    "lines": ("roi", "lines", "scorer.name", "regions.coordinates", "fiducial.radius"),
+    "fragments": ("fragments",),
+    "streams": ("streams", "members", "fiducial.radius"),
+    "calibration": ("fiducial.radius", "fiducial.masks", "masks"),
+    "report": ("scan", "stars.source", "stars.release", "patches", "fiducial", "masks", "extinction",
+               "regions", "roi", "scorer", "density", "lines", "fragments", "streams", "members",
+               "selection", "mock"),
+}  # fmt: skip
+
+#: Settings that the scores depend on beyond these, by the scorer.
+SCORER_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "anode": (),
+    "cwola": ("trees",),
+    "cathode": ("trees",),
+    "residual": ("residual", "roi"),
+    # The backgrounds of both are trained by one function.
+    "r-anode": ("r_anode", "roi", "residual.background_star_steps"),
+}
+
+
+def sections(settings: Settings, stage: str) -> tuple[str, ...]:
+    """Return the settings that ``stage`` reads in this scan: sections, or single keys of them."""
+    names = SECTIONS[stage]
+    if stage == "stars" and settings.stars.source != "mock":
+        # Real stars depend neither on the mock sky nor on a random number; Galaxia's get seeded errors.
+        seeded = settings.stars.source.startswith("galaxia-")
+        names = tuple(name for name in names if name != "mock" and (seeded or name != "scan.seed"))
+    return names + (SCORER_SECTIONS[settings.scorer.name] if stage == "scores" else ())
+
+
+def settings_hash(settings: Settings, stage: str) -> str:
+    """Return the hash of the settings that ``stage`` reads."""
+    return section_hash(settings, *sections(settings, stage))
+
+
+def changed_stages(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
+    """Return which settings differ, and which stages they touch directly or through their inputs.
+
+    Returns
+    -------
+    keys : list of str
+        ``section.key`` of every setting that differs.
+    stages : list of str
+        Stages whose results are made anew.
+    """
+    a, b = old.model_dump(mode="json"), new.model_dump(mode="json")
+    keys = [f"{s}.{k}" for s in a if s != "runner" for k in a[s] if a[s][k] != b[s][k]]
+    touched = {stage for stage in STAGES if settings_hash(old, stage) != settings_hash(new, stage)}
+    if {"patches", "cells"} & touched or old.stars.paths != new.stars.paths:
+        touched.add("stars")
+    if old.regions.group_size != new.regions.group_size:
+        touched.add("scores")
+    # Patches and cells stand side by side; from the stars on each stage follows from the one before.
+    later = STAGES[STAGES.index("stars") :]
+    first = min((later.index(stage) for stage in touched if stage in later), default=len(later))
+    return keys, [*(stage for stage in ("patches", "cells") if stage in touched), *later[first:]]
