@@ -21,7 +21,7 @@ from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import DataError, ExitCode, ResumeError, TaskError
 
-COMMANDS = ("demo", "init", "plan", "fetch", "fetch", "run", "report", "calibrate", "export", "status")
+COMMANDS = ("demo", "init", "plan", "fetch", "run", "report", "calibrate", "export", "status")
 
 
 def code_of(*arguments: str) -> int:

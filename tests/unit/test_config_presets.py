@@ -34,7 +34,7 @@ def test_packaged_scan_finds_its_files_in_a_folder(tmp_path):
         workflow("gd1-semireal", tmp_path)
     (tmp_path / "gd1_semireal.parquet").write_text("x")
     settings = workflow("gd1-semireal", tmp_path)
-    assert settings.stars.paths == (tmp_path / "gd1_semireal.parquet",)
+    assert settings.stars.paths == (str(tmp_path / "gd1_semireal.parquet"),)
 
 
 def test_unknown_names_list_the_valid_ones():

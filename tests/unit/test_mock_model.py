@@ -7,17 +7,20 @@ from astropy.coordinates import CartesianDifferential, CartesianRepresentation, 
 
 from viamachinae.config.settings import MockSettings
 from viamachinae.stars.mock.cells import TrueStars, observe
-from viamachinae.stars.mock.milkyway import (
-    COMPONENTS,
+from viamachinae.stars.mock.galactocentric import (
     SUN_R,
     SUN_Z,
     galactic_xyz,
     proper_motions,
-    velocities,
+    sky_position,
+    space_velocity,
 )
+from viamachinae.stars.mock.milkyway import COMPONENTS, velocities
 from viamachinae.stars.mock.noise import bp_rp_error, parallax_error, proper_motion_errors
-from viamachinae.stars.mock.ridgelines import OLD, OLD_FEH, YOUNG
+from viamachinae.stars.mock.ridgelines import HB_START, OLD, OLD_AGE, OLD_FEH, YOUNG, YOUNG_AGE
 from viamachinae.stars.mock.sequences import MassFunction, Population, luminosity_function, ridge_line
+
+TURN_OFF = 12  # point of the ridge lines
 
 
 def test_errors_are_gaias_by_magnitude():
@@ -33,6 +36,15 @@ def test_errors_are_gaias_by_magnitude():
     assert 0.08 < bp_rp_error(np.array([20.0]))[0] < 0.2
 
 
+def test_colours_of_red_stars_are_the_less_sure():
+    g = np.array([20.0, 20.0, 20.0])
+    blue, middling, red = bp_rp_error(g, np.array([0.5, 1.0, 2.5]))
+    assert middling == bp_rp_error(g[:1])[0]
+    assert 0.85 < blue / middling < 1.0
+    assert 1.5 < red / middling < 2.5
+    np.testing.assert_allclose(bp_rp_error(np.array([8.0]), np.array([3.0])), 0.004, rtol=0.02)
+
+
 def test_measured_values_scatter_by_their_errors():
     n = 20_000
     same = [np.full(n, v) for v in (150.0, 30.0, 2.0, -5.0, 3.0, 19.0, 0.8)]
@@ -41,30 +53,62 @@ def test_measured_values_scatter_by_their_errors():
         pull = (table[column] - true) / table[f"{column}_error"]
         assert abs(pull.mean()) < 0.03
         assert pull.std() == pytest.approx(1.0, abs=0.03)
-    assert table.bp_rp.std() == pytest.approx(bp_rp_error(np.array([19.0]))[0], rel=0.03)
+    assert table.bp_rp.std() == pytest.approx(bp_rp_error(np.array([19.0]), np.array([0.8]))[0], rel=0.03)
     assert (table.phot_g_mean_mag == 19.0).all()
 
 
-@pytest.mark.parametrize("lines", [OLD, YOUNG])
+@pytest.mark.parametrize("lines", [OLD.reshape(-1, 3, 28), YOUNG], ids=["old", "young"])
 def test_tables_are_ridge_lines(lines):
-    assert lines.shape[1:] == (3, 25)
-    assert (np.diff(lines[:, 0]) >= 0).all()
-    assert (np.diff(lines[:, 1, :11]) < 0).all()
-    assert (lines[:, 2].argmin(axis=1)[lines[:, 2].min(axis=1) > 0.4] == 10).all()
+    assert lines.shape[1:] == (3, 28)
+    mass, m_g, colour = lines.swapaxes(0, 1)
+    assert (np.diff(mass) >= 0).all()
+    assert (np.diff(m_g[:, : TURN_OFF + 1]) < 0).all()
+    assert (colour[:, :HB_START].argmin(axis=1) == TURN_OFF).all()
 
 
 def test_ridge_lines_go_through_their_nodes_and_between_them():
-    for feh, line in zip(OLD_FEH, OLD, strict=True):
-        np.testing.assert_allclose(np.array(ridge_line(float(feh))), line, atol=1e-12)
-    turn_offs = [ridge_line(feh)[2][10] for feh in (-2.5, -1.8, -1.2, -0.5)]
+    for feh, lines in zip(OLD_FEH, OLD, strict=True):
+        for age, line in zip(OLD_AGE, lines, strict=True):
+            np.testing.assert_allclose(np.array(ridge_line(float(feh), float(age))), line, atol=1e-12)
+    for age, line in zip(YOUNG_AGE, YOUNG, strict=True):
+        np.testing.assert_allclose(np.array(ridge_line(0.02, float(age))), line, atol=1e-12)
+    turn_offs = [ridge_line(feh)[2][TURN_OFF] for feh in (-2.5, -1.8, -1.2, -0.5, 0.2)]
     assert (np.diff(turn_offs) > 0).all()
     np.testing.assert_array_equal(ridge_line(-2.5), ridge_line(-2.18))
+    np.testing.assert_array_equal(ridge_line(-1.0, 14.0), ridge_line(-1.0, 12.59))
 
 
-def test_younger_stars_turn_off_brighter_and_bluer():
-    lines = [ridge_line(0.0, age) for age in (1.0, 3.0, 6.0, 12.0)]
-    assert (np.diff([line[1][10] for line in lines]) > 0).all()
-    assert (np.diff([line[2][10] for line in lines]) > 0).all()
+@pytest.mark.parametrize("feh", [-1.8, -0.8, 0.0])
+def test_younger_stars_turn_off_brighter_and_bluer(feh):
+    lines = [ridge_line(feh, age) for age in (2.0, 3.0, 6.0, 9.0, 12.0)]
+    assert (np.diff([line[1][TURN_OFF] for line in lines]) > 0).all()
+    assert (np.diff([line[2][TURN_OFF] for line in lines]) > 0).all()
+
+
+def test_a_range_of_ages_widens_the_turn_off():
+    imf = MassFunction(1.6, 3.0)
+    limits = np.full(200_000, 4.5)
+    uniform = np.random.default_rng(1).random(len(limits))
+    colours = []
+    for population in (Population(-0.4, 0.2, 8.5, imf), Population(-0.4, 0.2, 8.5, imf, 6.0)):
+        m_g, colour = luminosity_function(population).sample(limits, uniform)
+        colours.append(colour[(m_g > 3.6) & (m_g < 4.0) & (colour < 0.9)])
+    assert colours[1].std() > 1.15 * colours[0].std()
+    assert np.median(colours[1]) == pytest.approx(np.median(colours[0]), abs=0.03)
+
+
+def test_metal_poorer_stars_are_bluer_at_the_same_place():
+    lf = luminosity_function(Population(-0.2, 0.0, 9.0, MassFunction(1.6, 3.0)))
+    limits, uniform = np.full(5000, 9.0), np.random.default_rng(1).random(5000)
+    m_g, colour = lf.sample(limits, uniform)
+    shifted = lf.sample(limits, uniform, np.full(5000, -0.1))
+    np.testing.assert_array_equal(shifted[0], m_g)
+    poorer = ridge_line(-0.3, 9.0)
+    dwarfs = (m_g > 5.2) & (m_g < 8.0)
+    expected = np.interp(m_g[dwarfs], poorer[1][TURN_OFF::-1], poorer[2][TURN_OFF::-1])
+    assert dwarfs.sum() > 1000
+    np.testing.assert_allclose(shifted[1][dwarfs], expected, atol=0.01)
+    assert (colour - shifted[1])[dwarfs].min() > 0.015
 
 
 def test_mass_functions_integrate_their_power_laws():
@@ -118,6 +162,33 @@ def test_positions_and_proper_motions_agree_with_astropy():
     icrs = SkyCoord(moving).icrs
     np.testing.assert_allclose(pmra, icrs.pm_ra_cosdec.to_value("mas/yr"), rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(pmdec, icrs.pm_dec.to_value("mas/yr"), rtol=1e-5, atol=1e-3)
+
+
+def test_places_and_velocities_come_back_from_the_sky():
+    generator = np.random.default_rng(6)
+    n = 50
+    ra, dec = generator.uniform(0, 360, n), np.degrees(np.arcsin(generator.uniform(-1, 1, n)))
+    distance = generator.uniform(0.1, 40, n)
+    np.testing.assert_allclose(sky_position(galactic_xyz(ra, dec, distance)), [ra, dec, distance], rtol=1e-8)
+    place = SkyCoord(
+        ra * u.deg,
+        dec * u.deg,
+        distance * u.kpc,
+        pm_ra_cosdec=generator.normal(0, 5, n) * u.mas / u.yr,
+        pm_dec=generator.normal(0, 5, n) * u.mas / u.yr,
+        radial_velocity=generator.normal(0, 100, n) * u.km / u.s,
+    )
+    expected = place.galactic.velocity.d_xyz.to_value("km/s") + np.array([[11.1], [242.24], [7.25]])
+    pm = (place.pm_ra_cosdec.value, place.pm_dec.value)
+    velocity = np.array(
+        [
+            space_velocity((ra[i], dec[i], distance[i]), (pm[0][i], pm[1][i], place.radial_velocity.value[i]))
+            for i in range(n)
+        ]
+    ).T
+    np.testing.assert_allclose(velocity, expected, atol=0.01)
+    seen = proper_motions(ra, dec, distance, (velocity[0], velocity[1], velocity[2]))
+    np.testing.assert_allclose(seen, pm, atol=1e-9)
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: c.name)

@@ -102,8 +102,8 @@ def test_stars_lie_on_the_old_sequence_of_their_metallicity():
     stars = stars[stars.phot_g_mean_mag < 17.5]
     _, m_g, colour = ridge_line(-2.0)
     modulus = 10 + 5 * np.log10(3.0)
-    main_sequence = (stars.phot_g_mean_mag - modulus).between(m_g[10] + 0.3, 7.0)
-    expected = np.interp(stars.phot_g_mean_mag - modulus, m_g[10::-1], colour[10::-1])
+    main_sequence = (stars.phot_g_mean_mag - modulus).between(m_g[12] + 0.3, 7.0)
+    expected = np.interp(stars.phot_g_mean_mag - modulus, m_g[12::-1], colour[12::-1])
     assert main_sequence.sum() > 200
     assert np.abs(stars.bp_rp - expected)[main_sequence].max() < 0.15
 

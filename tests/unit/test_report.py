@@ -1,3 +1,4 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from viamachinae.calibration import apply, compare, summarise
 from viamachinae.config import Settings
 from viamachinae.errors import DataError
+from viamachinae.report import figures
 from viamachinae.report.candidates import probability
 from viamachinae.report.html import number, table
 from viamachinae.report.page import ReportData, render
@@ -461,3 +463,20 @@ def test_masks_are_drawn_on_a_map_of_the_whole_sky():
 def test_the_page_says_where_the_stars_come_from(stars, words):
     data = empty_report(settings=Settings.model_validate({"scan": {"name": "fake"}, "stars": stars}))
     assert words in checked(render(data)).words
+
+
+def test_figures_show_the_photometry_that_was_used(monkeypatch):
+    def dusty(table):
+        return table.assign(g_0=table["phot_g_mean_mag"] - 0.3, bp_rp_0=table["bp_rp"] - 0.1)
+
+    plain = fake_report()
+    shown = []
+    monkeypatch.setattr(
+        figures, "_layers", lambda axes, back, members, place: shown.append(getattr(back[1], "name", ""))
+    )
+    figures.candidate_figure(plain, plain.streams.iloc[0])
+    assert "phot_g_mean_mag" in shown
+    assert "g_0" not in shown
+    stars = {patch: dusty(table) for patch, table in plain.stars.items()}
+    figures.candidate_figure(replace(plain, members=dusty(plain.members), stars=stars), plain.streams.iloc[0])
+    assert "g_0" in shown

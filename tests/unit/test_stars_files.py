@@ -152,7 +152,7 @@ def test_the_archives_bulk_file_is_ecsv_by_another_name(tmp_path):
     head = [line.replace("- {name: ra, unit: deg", "- {name: ra, unit: rad") for line in lines[:start]]
     head.insert(2, "# delimiter: ','")
     body = sky().to_csv(index=False, na_rep="null")
-    path = tmp_path / "GaiaSource_000000-003111.csv.gz"
+    path = tmp_path / "GaiaSource_065536-131071.csv.gz"
     with gzip.open(path, "wt") as file:
         file.write("\n".join(head) + "\n" + body)
     with pytest.raises(DataError, match=r"ra of .* rows is outside 0 to 360"):
@@ -436,14 +436,16 @@ def test_parquet_skips_row_groups_outside_the_patch(tmp_path, monkeypatch):
     path = tmp_path / "sky.parquet"
     pq.write_table(pa.Table.from_pandas(far, preserve_index=False), path, row_group_size=1500)
     asked = []
-    plain = pq.ParquetFile.read_row_groups
+    plain = pq.ParquetFile.iter_batches
     monkeypatch.setattr(
         pq.ParquetFile,
-        "read_row_groups",
-        lambda s, g, columns: asked.append((g, columns)) or plain(s, g, columns),
+        "iter_batches",
+        lambda s, size, row_groups, columns: (
+            asked.append((row_groups, columns)) or plain(s, size, row_groups=row_groups, columns=columns)
+        ),
     )
     found, report = load(path)
-    assert asked == [([0], list(REQUIRED))]
+    assert [a for a in asked if len(a[1]) > 3] == [([0], list(REQUIRED))]
     assert report["read"] == 4500
     assert report["outside"] == 4500 - len(found)
 

@@ -67,10 +67,10 @@ def test_the_selection_counts_what_each_cut_removes():
     )
     kept, counts = select(stars, SelectionSettings(parallax_max=1.0, g_max=20.2, ruwe_max=1.4))
     np.testing.assert_array_equal(kept, [True, False, False, False, False])
-    assert counts == {"parallax": 3, "g": 1, "ruwe": 0}
+    assert counts == {"parallax": 3, "g": 1, "ruwe": 0, "flux_excess": 0}
     kept, counts = select(stars, SelectionSettings(parallax_max=None))
     assert kept.all()
-    assert counts == {"parallax": 0, "g": 0, "ruwe": 0}
+    assert counts == {"parallax": 0, "g": 0, "ruwe": 0, "flux_excess": 0}
 
 
 def test_a_cut_on_ruwe_needs_ruwe(path, tmp_path):
@@ -126,7 +126,7 @@ def test_a_patch_from_a_file_is_complete_and_in_its_frame(path):
     np.testing.assert_array_equal(table.fiducial, fiducial(table, settings.fiducial, frame, MASKS.empty())[0])
     assert report["kept"] == len(table)
     assert report["fiducial"] == table.fiducial.sum() > 100
-    out = sum(report[k] for k in ("outside", "nan", "duplicates", "parallax", "g", "ruwe"))
+    out = sum(report[k] for k in ("outside", "nan", "duplicates", "parallax", "g", "ruwe", "flux_excess"))
     assert report["read"] == out + report["kept"] == len(everything)
 
 

@@ -18,6 +18,7 @@ from viamachinae.errors import DataError
 from viamachinae.schema import SCORES
 from viamachinae.sky.windows import WHOLE_REGION
 from viamachinae.sky.windows import slices as make_slices
+from viamachinae.stars.extinction import RAW, photometry
 
 __all__ = ["FEATURES", "PatchStars", "RegionScores", "RegionStars", "Scorer", "Scores", "Window"]
 
@@ -37,13 +38,14 @@ class Window(Protocol):
     def high(self) -> float: ...  # noqa: D102
 
 
-#: Features and how each preprocessing treats them; ``None`` stands for the orthogonal proper motion.
+#: Features and how each preprocessing treats them; ``None`` stands for the orthogonal proper motion, and
+#: colour and magnitude for the corrected ones where the stars have them (``stars.extinction.photometry``).
 FEATURES: tuple[tuple[str | None, dict[str, Kind]], ...] = (
     ("phi", {"physical": "disc", "logit": "logit"}),
     ("lambda", {"physical": "disc", "logit": "logit"}),
     (None, {"physical": "asinh", "logit": "logit"}),
-    ("bp_rp", {"physical": "linear", "logit": "logit"}),
-    ("phot_g_mean_mag", {"physical": "magnitude", "logit": "logit"}),
+    (RAW.bp_rp, {"physical": "linear", "logit": "logit"}),
+    (RAW.g, {"physical": "magnitude", "logit": "logit"}),
 )
 
 
@@ -98,7 +100,9 @@ class PatchStars:
             A feature is not finite or does not vary.
         """
         (partner,) = set(COORDINATES) - {coordinate}
-        x = stars[[name or partner for name, _ in FEATURES]].to_numpy(np.float64)
+        used = dict(zip(RAW, photometry(stars), strict=True))
+        names = [partner if name is None else used.get(name, name) for name, _ in FEATURES]
+        x = stars[names].to_numpy(np.float64)
         m = stars[coordinate].to_numpy(np.float64)
         kinds = [kind[settings.density.preprocessing] for _, kind in FEATURES]
         sample = Sample.of(x, m, Preprocessor.ranged(x, kinds, settings.patches.radius))

@@ -92,7 +92,10 @@ def _smoothed(values: NDArray[np.float64], n: int, rng: np.random.Generator) -> 
 
 
 def _fiducial(patch: PatchStars, drawn: NDArray[np.floating], cuts: FiducialSettings) -> NDArray[np.bool_]:
-    """Return which draws pass the fiducial cuts; those in masked circles stay, where no star competes."""
+    """Return which draws pass the fiducial cuts; those in masked circles stay, where no star competes.
+
+    A draw has the photometry of the features alone, on which ``fiducial.photometry`` has to agree.
+    """
     phi, lam, orthogonal, colour, magnitude = patch.sample.preprocessor.inverse(drawn[:, :-1]).T
     (m,) = patch.sample.condition.inverse(drawn[:, -1:]).T
     near = np.cos(np.radians(phi)) * np.cos(np.radians(lam)) >= np.cos(np.radians(cuts.radius))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from viamachinae.config.settings import Coordinate, ResidualSettings
 from viamachinae.density import Sample
+from viamachinae.stars.extinction import photometry
 
 __all__ = ["SignalSpace"]
 
@@ -28,7 +29,8 @@ class SignalSpace:
     ----------
     points : ndarray, shape (n, D)
         Of stars: gnomonic coordinates about the patch centre (deg), in which great
-        circles are straight; both proper motions (mas/yr); BP-RP and G (mag).
+        circles are straight; both proper motions (mas/yr); BP-RP and G (mag), corrected for
+        extinction where the stars have that.
     log_volume : ndarray, shape (n,)
         What turns the logarithm of a density of features and scan coordinate into that of the points.
     sky : bool
@@ -47,9 +49,11 @@ class SignalSpace:
         """Return the points of a patch's stars (schema STARS)."""
         phi, lam = (np.radians(stars[name].to_numpy(np.float64)) for name in ("phi", "lambda"))
         toward = np.cos(phi) * np.cos(lam)  # cosine of the separation from the centre
-        others = [stars[name].to_numpy(np.float64) for name in (orthogonal, coordinate, "bp_rp")]
+        light = photometry(stars)
+        names = (orthogonal, coordinate, light.bp_rp, light.g)
+        others = [stars[name].to_numpy(np.float64) for name in names]
         plane = [np.degrees(np.tan(phi)), np.degrees(np.tan(lam) / np.cos(phi))]
-        points = np.column_stack([*plane, *others, stars["phot_g_mean_mag"].to_numpy(np.float64)])
+        points = np.column_stack([*plane, *others])
         # dxi deta = cos(lambda) dphi dlambda / cos^3(separation)
         log_volume = 3 * np.log(toward) - np.log(np.cos(lam))
         errors = None

@@ -81,3 +81,31 @@ def scorers(  # noqa: PLR0913  an option each
     )
     with shown_log():
         benchmark(options, json, figure)
+
+
+@app.command(
+    epilog="Example: viamachinae benchmark mock --galaxia galaxia.parquet --json mock.json --figure mock.png"
+)
+def mock(  # noqa: PLR0913  an option each
+    *,
+    galaxia: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Simulated sky without streams (Parquet).")
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Real stars (Parquet); G is not needed.")
+    ] = None,
+    g_max: Annotated[float, typer.Option(help="Faint limit in G of both skies (mag).")] = 20.2,
+    parallax_max: Annotated[float, typer.Option(help="Largest parallax of both skies (mas).")] = 1.0,
+    release: Annotated[str, typer.Option(help="Errors of the mock sky: gaia-dr2, gaia-dr3.")] = "gaia-dr2",
+    seed: Annotated[int, typer.Option(help="Of the mock sky.")] = 0,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number.")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the distributions (PNG).")] = None,
+) -> None:
+    """Compare the mock sky with a simulated one, in a minute; exit code 70 where it misses the target."""
+    from viamachinae.benchmark.mock.options import Options, needed, release_of
+    from viamachinae.benchmark.mock.run import benchmark
+    from viamachinae.cli.commands import shown_log
+
+    options = Options(needed(galaxia), real, g_max, parallax_max, release_of(release), seed)
+    with shown_log():
+        benchmark(options, json, figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from viamachinae.config.expected import NONE
-from viamachinae.config.settings import MockStream, Settings
+from viamachinae.config.mocksky import MockProgenitor, MockStream
+from viamachinae.config.settings import Settings
 
 __all__ = ["dump", "toml_value"]
 
 _WIDTH = 90
+_TABLES: dict[tuple[str, str], type[BaseModel]] = {
+    ("mock", "streams"): MockStream,
+    ("mock", "progenitors"): MockProgenitor,
+}
 _HEAD = (
     "Settings of a scan; `viamachinae run THIS_FILE --out FOLDER` runs it. A line that is left out "
     f'takes its default. "{NONE}" means not set.'
@@ -42,8 +48,8 @@ def _section(name: str, section: BaseModel) -> str:
     tables: list[str] = []
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
-        if (name, key) == ("mock", "streams"):
-            tables += _streams(value, field)
+        if (name, key) in _TABLES:
+            tables += _tables(f"{name}.{key}", _TABLES[name, key], value, field)
         else:
             rows += _setting(key, value, field)
     return "\n\n".join(["\n".join(rows), *tables])
@@ -63,15 +69,17 @@ def _setting(key: str, value: object, field: FieldInfo) -> Iterator[str]:
         yield f'{key} = "{NONE}"'
 
 
-def _streams(streams: tuple[MockStream, ...], field: FieldInfo) -> Iterator[str]:
-    if not streams:
-        keys = [f"# {key}: {f.description}" for key, f in MockStream.model_fields.items()]
-        head = f"{field.description}: a table [[mock.streams]] for each, with the keys"
+def _tables(
+    name: str, model: type[BaseModel], values: tuple[BaseModel, ...], field: FieldInfo
+) -> Iterator[str]:
+    if not values:
+        keys = [f"# {key}: {f.description}" for key, f in model.model_fields.items()]
+        head = f"{field.description}: a table [[{name}]] for each, with the keys"
         yield "\n".join([_comment(head), *keys])
-    for i, stream in enumerate(streams):
-        rows = ["[[mock.streams]]"]
-        for key, f in MockStream.model_fields.items():
-            line = f"{key} = {toml_value(getattr(stream, key))}"
+    for i, value in enumerate(values):
+        rows = [f"[[{name}]]"]
+        for key, f in model.model_fields.items():
+            line = f"{key} = {toml_value(getattr(value, key))}"
             rows += [_comment(f.description or key), line] if i == 0 else [line]
         yield "\n".join(rows)
 
@@ -88,12 +96,15 @@ def _comment(text: str) -> str:
 
 
 def toml_value(value: object) -> str:
-    """Return a value in TOML; long lists of lists go over several lines."""
+    """Return a value in TOML; long lists of lists go over several lines, tables stand in one."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, Path)):
         # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        pairs = [f"{_key(str(k))} = {toml_value(v)}" for k, v in value.items()]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     if isinstance(value, tuple):
         parts = [toml_value(v) for v in value]
         line = "[" + ", ".join(parts) + "]"
@@ -101,3 +112,7 @@ def toml_value(value: object) -> str:
             return line
         return "[\n" + "".join(f"    {part},\n" for part in parts) + "]"
     return repr(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)

@@ -27,6 +27,7 @@ _BOUNDS = {
     "maximum": "at most {}",
     "pattern": "matching {}",
 }
+_FORMATS = {"path": "a path", "place": "a path or URL"}
 
 
 @cache
@@ -57,9 +58,11 @@ def schema_of(location: tuple[str | int, ...]) -> Schema | None:
     for step in location:
         value = _present(here)
         if isinstance(step, str):
-            if step not in value.get("properties", {}):
+            names = value.get("properties", {})
+            free = value.get("additionalProperties")
+            if step not in names and not isinstance(free, dict):
                 return None
-            here = _resolve(value["properties"][step])
+            here = _resolve(names.get(step, free))
         elif "prefixItems" in value:
             if step >= len(value["prefixItems"]):
                 return None
@@ -100,7 +103,9 @@ def _one(schema: Schema) -> str:
         return " or ".join(f'"{v}"' if isinstance(v, str) else str(v) for v in values)
     if schema.get("type") == "array":
         return _array(schema)
-    words = "a path" if schema.get("format") == "path" else _TYPES[schema["type"]]
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"a table of names, each with {describe(schema['additionalProperties'])}"
+    words = _FORMATS.get(schema.get("format", ""), _TYPES[schema["type"]])
     if schema.get("minLength"):
         words += ", not empty,"
     bounds = [text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema]

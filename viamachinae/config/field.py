@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from viamachinae.config.section import Circle, Dec, Finite, NotNegative, Positive, Ra, Section, ascending
 
 __all__ = [
+    "STAR_COLUMNS",
     "FiducialSettings",
     "PatchSettings",
     "SelectionSettings",
     "StarSettings",
+]
+
+#: Columns of stars that a scan reads by name, where a table has them.
+STAR_COLUMNS = (
+    *("source_id", "ra", "dec", "pmra", "pmdec", "parallax", "phot_g_mean_mag", "bp_rp"),
+    *("pmra_error", "pmdec_error", "parallax_error", "pmra_pmdec_corr", "ruwe", "phot_bp_rp_excess_factor"),
+    *("astrometric_params_solved", "nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat"),
+    *("ref_epoch", "release"),
+)
+
+
+def _as_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+#: A path or a URL, as text: a ``Path`` would make ``https:/`` of ``https://``.
+_Place = Annotated[
+    str, BeforeValidator(_as_text), WithJsonSchema({"type": "string", "format": "place", "minLength": 1})
 ]
 
 
@@ -28,11 +48,12 @@ class StarSettings(Section):
             'Gaia column names; "mock": the embedded mock sky'
         ),
     )
-    paths: tuple[Path, ...] = Field(
+    paths: tuple[_Place, ...] = Field(
         (),
         description=(
-            'tables to read with source = "files" (Parquet, FITS, ECSV, VOTable, CSV); '
-            "relative paths start at the folder of the TOML file"
+            'tables to read with source = "files": files (Parquet, FITS, ECSV, VOTable, CSV), patterns, '
+            "folders, HATS catalogues, on this machine or as URLs (https://, s3://); relative paths start at "
+            "the folder of the TOML file"
         ),
     )
     release: Literal["gaia-dr2", "gaia-dr3", "unknown"] = Field(
@@ -40,6 +61,13 @@ class StarSettings(Section):
     )
     carry: tuple[str, ...] = Field(
         (), description='further columns of the files to carry along to the members, e.g. ["truth"]'
+    )
+    columns: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default={},
+        description=(
+            'what the files call a column, where it is not Gaia\'s name, e.g. { pmra = "PMRA_CORR" }; '
+            "capitals do not matter otherwise"
+        ),
     )
     min_coverage: Annotated[float, Field(ge=0, le=1)] = Field(
         0.8, description="smallest part of a patch's area in which the files must have stars"
@@ -50,8 +78,30 @@ class StarSettings(Section):
         """Whether the stars come from an archive, cell by cell."""
         return self.source.startswith(("gaia-", "galaxia-"))
 
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        known = (*STAR_COLUMNS, *info.data.get("carry", ()))
+        for name in columns:
+            if name not in known:
+                close = get_close_matches(name.lower(), known, n=1)
+                hint = f", did you mean {close[0]!r}?" if close else ""
+                msg = (
+                    f"{name!r} is no column of the stars{hint}; valid: {', '.join(known)} (carry adds others)"
+                )
+                raise ValueError(msg)
+        taken: dict[str, str] = {}
+        for name, own in columns.items():
+            if taken.setdefault(own, name) != name:
+                msg = f"{taken[own]} and {name} are both read from {own!r}; give each its own column"
+                raise ValueError(msg)
+        return columns
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if "" in self.paths:
+            msg = "paths holds an empty text; name a file, a folder or a URL"
+            raise ValueError(msg)
         if self.source == "files" and not self.paths:
             msg = 'source = "files" needs paths: a list of at least one table'
             raise ValueError(msg)
@@ -59,25 +109,27 @@ class StarSettings(Section):
 
 
 class SelectionSettings(Section):
-    """Cuts on the stars before anything is trained."""
+    """Cuts on the stars before anything is trained; all use the photometry as measured."""
 
     parallax_max: Finite | None = Field(1.0, description="largest parallax (mas); none: leave out")
-    g_max: Positive | None = Field(None, description="faintest G magnitude (mag) kept for training")
+    g_max: Positive | None = Field(
+        None, description="faintest G magnitude (mag) kept for training, as measured, whatever the dust"
+    )
     ruwe_max: Positive | None = Field(
         None, description="largest RUWE; the papers use 1.4 with Gaia DR3 (needs a ruwe column)"
     )
     flux_excess_sigma: Positive | None = Field(
         None,
         description=(
-            "largest corrected BP/RP flux excess, in its scatter at the star's G (Riello et al. 2021; Gaia "
-            "DR3 only, needs phot_bp_rp_excess_factor); 3 to 5 is common"
+            "largest size of the corrected BP/RP flux excess C*, in its scatter at the star's G, both as "
+            "measured (Riello et al. 2021; Gaia DR3 only, needs phot_bp_rp_excess_factor); 3 to 5 is common"
         ),
     )
     zero_point: bool = Field(
         False,
         description=(
             "cut on the parallax corrected for its zero-point (Lindegren et al. 2021; Gaia DR3 only, needs "
-            "the package gaiadr3-zeropoint)"
+            "the package gaiadr3-zeropoint); where the correction is not valid, on the parallax as it is"
         ),
     )
 
@@ -106,8 +158,17 @@ class FiducialSettings(Section):
     """Cuts after training, before the stars are ranked (Shih et al. 2021, 2023)."""
 
     radius: Positive = Field(10.0, description="radius of the searched inner circle of a patch (deg)")
-    g_max: Positive = Field(20.2, description="faintest G magnitude (mag)")
-    colour: tuple[Finite, Finite] = Field((0.5, 1.0), description="[low, high] of BP-RP (mag)")
+    photometry: Literal["corrected", "raw"] = Field(
+        "corrected",
+        description=(
+            'what g_max and colour cut: "corrected": corrected for extinction where extinction.map is set, '
+            'as measured where it is not; "raw": always as measured'
+        ),
+    )
+    g_max: Positive = Field(20.2, description="faintest G magnitude (mag), see photometry")
+    colour: tuple[Finite, Finite] = Field(
+        (0.5, 1.0), description="[low, high] of BP-RP (mag), see photometry"
+    )
     pm_min: NotNegative = Field(
         2.0,
         description="a star passes when |pm_phi_coslambda| or |pm_lambda| is larger (mas/yr)",

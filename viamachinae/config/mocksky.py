@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from viamachinae.config.section import Dec, Finite, NotNegative, Positive, Ra, Section
 
 __all__ = [
+    "MockProgenitor",
     "MockSettings",
     "MockStream",
 ]
@@ -51,6 +52,43 @@ class MockStream(Section):
         return self
 
 
+class MockProgenitor(Section):
+    """A stream injected into the mock sky as what its progenitor loses on its orbit.
+
+    Needs gala (`pip install 'viamachinae[orbits]'`).
+    """
+
+    name: Annotated[str, Field(min_length=1)] = Field(description="label of the stream's stars")
+    n_stars: Annotated[int, Field(ge=1)] = Field(
+        description="stars brighter than g_max over the whole stream, both arms, wherever on the sky"
+    )
+    ra: Ra = Field(description="right ascension (deg) of the progenitor today")
+    dec: Dec = Field(description="its declination (deg)")
+    distance: Positive = Field(description="its distance (kpc)")
+    pmra: Finite = Field(description="its proper motion along ra, times cos(dec) (mas/yr)")
+    pmdec: Finite = Field(description="its proper motion along dec (mas/yr)")
+    radial_velocity: Finite = Field(description="its radial velocity from the Sun (km/s)")
+    mass: Annotated[float, Field(gt=0, le=1e9)] = Field(
+        2e4, description="its mass (solar masses), held constant; the stream's width grows with its cube root"
+    )
+    scale_radius: Positive = Field(
+        0.004, description="scale radius (kpc) of its Plummer sphere, which its stars feel"
+    )
+    age: Annotated[float, Field(gt=0, le=13)] = Field(
+        3.0, description="time (Gyr) since its first stars escaped; they do so evenly in time"
+    )
+    spray: Literal["chen", "fardal"] = Field(
+        "chen", description="how stars escape: Chen et al. (2025) or Fardal et al. (2015)"
+    )
+    potential: Literal["MilkyWayPotential2022", "MilkyWayPotential"] = Field(
+        "MilkyWayPotential2022", description="gala's model of the Milky Way's mass"
+    )
+    feh: Annotated[float, Field(ge=-2.5, le=-0.5)] = Field(
+        -2.0, description="metallicity [Fe/H] (dex) of the stars"
+    )
+    stellar_age: Annotated[float, Field(ge=8, le=12.5)] = Field(12.0, description="age (Gyr) of the stars")
+
+
 class MockSettings(Section):
     """The embedded mock sky."""
 
@@ -62,10 +100,13 @@ class MockSettings(Section):
         1.0, description="number of stars relative to the Milky Way's"
     )
     streams: tuple[MockStream, ...] = Field((), description="injected streams")
+    progenitors: tuple[MockProgenitor, ...] = Field(
+        (), description="injected streams that follow from the orbit of a progenitor"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [s.name for s in self.streams]
+        names = [*(s.name for s in self.streams), *(p.name for p in self.progenitors)]
         if len(set(names)) != len(names):
             msg = f"streams need different names, got {names}"
             raise ValueError(msg)

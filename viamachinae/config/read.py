@@ -26,7 +26,8 @@ def load(path: Path | str) -> Settings:
     -------
     Settings
         With ``stars.source = "files"``, ``stars.paths`` are absolute paths of
-        files that exist: patterns and folders are expanded.
+        files that exist: patterns and folders are expanded, but for HATS
+        catalogues. URLs stay as written; nobody asks for them here.
 
     Raises
     ------

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from viamachinae.config.dump import toml_value
 from viamachinae.config.expected import NONE, describe, schema_of
-from viamachinae.config.settings import MockStream, Settings
+from viamachinae.config.mocksky import MockProgenitor, MockStream
+from viamachinae.config.settings import Settings
 
 __all__ = ["markdown"]
 
@@ -30,6 +31,7 @@ def markdown() -> str:
         parts.append(_section(f"[{name}]", type(section), (name,)))
         if name == "mock":
             parts.append(_section("[[mock.streams]]", MockStream, (name, "streams", 0)))
+            parts.append(_section("[[mock.progenitors]]", MockProgenitor, (name, "progenitors", 0)))
     return "\n".join(parts)
 
 

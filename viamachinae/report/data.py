@@ -46,7 +46,8 @@ class ReportData:
         Counts and false-positive rate of the whole scan; None: not calibrated.
     stars : mapping
         Patch to its fiducial stars or some of them (columns
-        :data:`STAR_COLUMNS`): the grey background of the figures.
+        :data:`STAR_COLUMNS`, and ``g_0``, ``bp_rp_0`` where dust was corrected for): the grey
+        background of the figures.
     masks : DataFrame
         MASKS table of the known objects that reach into the searched sky.
     masked : mapping

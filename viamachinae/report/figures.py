@@ -13,6 +13,7 @@ from viamachinae.report.data import ReportData
 from viamachinae.report.skymap import LocalSky, draw_whole_sky, extent
 from viamachinae.report.style import ACCENT, GREY, MEMBER_MAP, PALE, figure, figure_style, to_data_uri
 from viamachinae.sky.circles import GreatCircle
+from viamachinae.stars.extinction import CORRECTED, photometry
 
 __all__ = ["SHOWN_MEMBERSHIP", "candidate_figure", "patches_figure"]
 
@@ -168,20 +169,17 @@ def _motion(axes: Axes, stars: pd.DataFrame, members: pd.DataFrame, track: pd.Da
 
 
 def _colour(axes: Axes, data: ReportData, stars: pd.DataFrame, members: pd.DataFrame) -> None:
-    _layers(
-        axes,
-        (stars["bp_rp"], stars["phot_g_mean_mag"]),
-        members,
-        (members["bp_rp"], members["phot_g_mean_mag"]),
-    )
+    used = photometry(stars.columns.intersection(members.columns))
+    _layers(axes, (stars[used.bp_rp], stars[used.g]), members, (members[used.bp_rp], members[used.g]))
+    unreddened = "_0" if used == CORRECTED else ""
     fiducial = data.settings.fiducial
-    bright = pd.concat([stars["phot_g_mean_mag"], members["phot_g_mean_mag"]])
+    bright = pd.concat([stars[used.g], members[used.g]])
     top = float(np.nanquantile(bright, 0.001)) - 0.3 if len(bright) else fiducial.g_max - 8
     axes.set(
         xlim=(fiducial.colour[0] - 0.05, fiducial.colour[1] + 0.05),
         ylim=(fiducial.g_max + 0.2, min(top, fiducial.g_max - 1)),
-        xlabel=r"$G_{\rm BP}-G_{\rm RP}$ (mag)",
-        ylabel=r"$G$ (mag)",
+        xlabel=rf"$(G_{{\rm BP}}-G_{{\rm RP}}){unreddened}$ (mag)",
+        ylabel=rf"$G{unreddened}$ (mag)",
     )
     axes.set_title("Colour and magnitude")
 

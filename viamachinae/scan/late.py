@@ -99,7 +99,7 @@ def report_products(task: Task, store: Store, settings: Settings) -> Products:
         fragments=_tables(store, task.of("fragments"), "fragments", FRAGMENTS),
         calibration=calibration,
         rates=rates,
-        stars={ref.name: _background(store, ref) for ref in task.of("stars")},
+        stars={ref.name: _background(store, ref, settings) for ref in task.of("stars")},
         masks=store.read(task.of("patches")[0], "masks.parquet", MASKS),
         masked=_masked(store, task.of("stars")),
     )
@@ -168,11 +168,13 @@ def _seconds(store: Store, refs: Sequence[TaskRef]) -> dict[str, float]:
     return {stage: s for stage, s in seconds.items() if s}
 
 
-def _background(store: Store, ref: TaskRef) -> pd.DataFrame:
+def _background(store: Store, ref: TaskRef, settings: Settings) -> pd.DataFrame:
     """Return fiducial stars of a patch for the figures, thinned evenly."""
     from viamachinae.report.data import STAR_COLUMNS
+    from viamachinae.stars.extinction import CORRECTED
 
-    columns = ["source_id", *STAR_COLUMNS, "fiducial"]
+    corrected = () if settings.extinction.map == "none" else CORRECTED
+    columns = ["source_id", *STAR_COLUMNS, *corrected, "fiducial"]
     stars = store.read(ref, f"stars/{ref.name}.parquet", STARS, columns=columns)
     stars = stars.loc[stars["fiducial"].to_numpy(), columns[:-1]]
     return stars.iloc[:: max(1, -(-len(stars) // _BACKGROUND))].reset_index(drop=True)

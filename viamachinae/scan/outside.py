@@ -63,7 +63,7 @@ def _remote(url: str) -> str:
         found = [_of_list(f"{url.rstrip('/')}/{name}") for name in _HATS_LISTS]
         return _combined(f for f in found if f is not None)
     tables = remote_tables(url)
-    if len(tables) > 1 or tables != [url]:
+    if tables != (url,):
         return _combined(map(_remote, tables))
     if url.partition("?")[0].lower().endswith(_PARQUET_ENDINGS):
         return _of_file(url)

@@ -64,6 +64,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "fiducial.g_max",
         "fiducial.colour",
         "fiducial.pm_min",
+        "fiducial.photometry",
         "patches.radius",
         "mock",
         "scan.seed",

@@ -119,6 +119,7 @@ STARS = TableSchema(
         Column("pmra_error", "float32", "mas / yr", "standard error of pmra", optional=True),
         Column("pmdec_error", "float32", "mas / yr", "standard error of pmdec", optional=True),
         Column("parallax_error", "float32", "mas", "standard error of parallax", optional=True),
+        Column("pmra_pmdec_corr", "float32", "", "correlation of pmra and pmdec", optional=True),
         Column("phi", "float64", "deg", "longitude in the patch frame, -180 to 180"),
         Column("lambda", "float64", "deg", "latitude in the patch frame"),
         Column("pm_phi_coslambda", "float32", "mas / yr", "proper motion in phi, times cos(lambda)"),

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from viamachinae.config.settings import FiducialSettings, SelectionSettings
-from viamachinae.errors import DataError
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.masks import circles_of, masked_by
+from viamachinae.stars.extinction import RAW, photometry
+from viamachinae.stars.quality import corrected_flux_excess, flux_excess_scatter, require_columns
+from viamachinae.stars.zeropoint import corrected_parallax
 
-__all__ = ["fiducial", "require_ruwe", "select"]
+__all__ = ["fiducial", "select"]
 
 
 def select(stars: pd.DataFrame, settings: SelectionSettings) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Return which stars are kept for training, and how many each cut removed.
 
-    A star without a value fails the cut on it. Cuts that are not set remove nothing.
+    A star without a value fails the cut on it. Cuts that are not set remove nothing. All of them
+    use the photometry as measured.
 
     Parameters
     ----------
     stars : DataFrame
-        With ``parallax`` (mas), ``phot_g_mean_mag`` (mag) and, for its cut, ``ruwe``.
+        With ``parallax`` (mas), ``phot_g_mean_mag`` (mag) and what the cuts that are set need
+        (``quality.needed_columns``).
     settings : SelectionSettings
         Upper limits, all exclusive: parallax < ``parallax_max`` and so on.
 
@@ -30,42 +36,46 @@ def select(stars: pd.DataFrame, settings: SelectionSettings) -> tuple[NDArray[np
     -------
     kept : ndarray of bool, (n,)
     counts : dict
-        Stars removed by ``parallax``, then ``g`` of those left, then ``ruwe``.
+        Stars removed by ``parallax``, then ``g`` of those left, then ``ruwe``, then ``flux_excess``;
+        with ``zero_point`` also ``uncorrected_parallax``: stars, removed or not, whose parallax was cut on
+        as it is, since its zero-point is not known.
 
     Raises
     ------
+    ConfigError
+        The package that a cut needs is not installed.
     DataError
-        ``ruwe_max`` is set and the stars have no ``ruwe``.
+        A cut is set and the stars lack a column of it.
     """
-    require_ruwe(settings, list(stars.columns), "the stars")
+    require_columns(settings, list(stars.columns), "the stars")
     kept = np.ones(len(stars), dtype=np.bool_)
     counts: dict[str, int] = {}
-    cuts = (
-        ("parallax", "parallax", settings.parallax_max),
-        ("g", "phot_g_mean_mag", settings.g_max),
-        ("ruwe", "ruwe", settings.ruwe_max),
+    extra: dict[str, int] = {}
+    parallax = _numbers(stars, "parallax")
+    if settings.zero_point:
+        parallax, extra["uncorrected_parallax"] = corrected_parallax(stars)
+    cuts: tuple[tuple[str, float | None, Callable[[], NDArray[np.float64]]], ...] = (
+        ("parallax", settings.parallax_max, lambda: parallax),
+        ("g", settings.g_max, lambda: _numbers(stars, "phot_g_mean_mag")),
+        ("ruwe", settings.ruwe_max, lambda: _numbers(stars, "ruwe")),
+        ("flux_excess", settings.flux_excess_sigma, lambda: _flux_excess(stars)),
     )
-    for cut, column, limit in cuts:
-        passed = kept if limit is None else kept & (stars[column].to_numpy(np.float64) < limit)
+    for cut, limit, values in cuts:
+        passed = kept if limit is None else kept & (values() < limit)
         counts[cut] = int(kept.sum() - passed.sum())
         kept = passed
-    return kept, counts
+    return kept, counts | extra
 
 
-def require_ruwe(settings: SelectionSettings, columns: list[str], where: str) -> None:
-    """Refuse a cut on RUWE for stars that have none.
+def _numbers(stars: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = stars[name].to_numpy(np.float64)
+    return values
 
-    Raises
-    ------
-    DataError
-        ``ruwe_max`` is set and ``columns`` has no ``ruwe``.
-    """
-    if settings.ruwe_max is not None and "ruwe" not in columns:
-        msg = (
-            f"selection.ruwe_max = {settings.ruwe_max}, but {where} have no column ruwe (Gaia DR2 keeps it "
-            f"in a table of its own); add the column or leave ruwe_max out. Found: {', '.join(columns)}"
-        )
-        raise DataError(msg)
+
+def _flux_excess(stars: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the size of the corrected flux excess of the stars, in its scatter at their G."""
+    excess = corrected_flux_excess(stars["bp_rp"], stars["phot_bp_rp_excess_factor"])
+    return np.asarray(np.abs(excess) / flux_excess_scatter(stars["phot_g_mean_mag"]))
 
 
 def fiducial(
@@ -76,11 +86,12 @@ def fiducial(
     Parameters
     ----------
     stars : DataFrame
-        With ``ra``, ``dec`` (deg), ``phot_g_mean_mag``, ``bp_rp`` (mag) and the
-        patch-frame proper motions ``pm_phi_coslambda``, ``pm_lambda`` (mas/yr).
+        With ``ra``, ``dec`` (deg), ``phot_g_mean_mag``, ``bp_rp`` (mag), perhaps ``g_0``, ``bp_rp_0``
+        (mag), and the patch-frame proper motions ``pm_phi_coslambda``, ``pm_lambda`` (mas/yr).
     settings : FiducialSettings
-        The cuts: inner circle by angular separation, magnitude, colour, a
-        proper motion away from zero in either coordinate.
+        The cuts: inner circle by angular separation; magnitude and colour, corrected for extinction
+        where the stars have that unless ``photometry`` is "raw"; a proper motion away from zero in
+        either coordinate.
     frame : PatchFrame
         The patch.
     masks : DataFrame
@@ -93,11 +104,12 @@ def fiducial(
         Name of a masked object -> stars that only its mask left out (the first that holds them).
     """
     ra, dec = stars["ra"].to_numpy(np.float64), stars["dec"].to_numpy(np.float64)
-    colour = stars["bp_rp"].to_numpy(np.float64)
+    light = RAW if settings.photometry == "raw" else photometry(stars)
+    g, colour = (stars[name].to_numpy(np.float64) for name in light)
     motions = np.abs(stars[["pm_phi_coslambda", "pm_lambda"]].to_numpy(np.float64))
     passed: NDArray[np.bool_] = (
         (frame.separation(ra, dec) <= settings.radius)
-        & (stars["phot_g_mean_mag"].to_numpy(np.float64) < settings.g_max)
+        & (g < settings.g_max)
         & (colour >= settings.colour[0])
         & (colour <= settings.colour[1])
         & (motions > settings.pm_min).any(axis=1)

@@ -1,6 +1,6 @@
 """The stars of a patch, whatever their source."""
 
-# ruff: noqa: PLC0415 - the mock sky is loaded only by scans that use it
+# ruff: noqa: PLC0415 - sources are loaded only by scans that use them
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError
 from viamachinae.schema import MASKS, STARS
 from viamachinae.sky.frame import PatchFrame
-from viamachinae.stars.cuts import fiducial, require_ruwe, select
+from viamachinae.stars.checks import check_inputs
+from viamachinae.stars.cuts import fiducial, select
+from viamachinae.stars.extinction import corrected
 from viamachinae.stars.files import tables
+from viamachinae.stars.quality import require_release
+from viamachinae.stars.sfd import folder_of, reddening
 
 __all__ = ["PatchStars", "check_inputs", "load_patch"]
 
@@ -30,11 +34,12 @@ class PatchStars:
     table : DataFrame
         ``schema.STARS``, carried columns (``truth`` of a mock sky) behind; sorted by ``source_id``.
     report : dict
-        ``read``: rows of the source; ``nan``, ``outside``, ``duplicates``, ``parallax``, ``g``,
-        ``ruwe``: stars left out, each counted once and in this order (``outside`` holds all rows
-        of the parts of a file that were skipped for their declination); ``kept``, and of these
-        ``fiducial``; ``masked`` (name of a known object: stars that its mask left out); ``coverage`` (0 to 1); ``release``; ``ref_epoch`` (yr or None);
-        ``converted`` (column: units).
+        ``read``: rows of the source; ``nan``, ``outside``, ``duplicates``, ``inserted`` (Galaxia catalogues
+        alone), ``parallax``, ``g``, ``ruwe``, ``flux_excess``: stars left out, each counted once
+        (``outside`` holds all rows of the parts of a file that were skipped for their declination);
+        ``kept``, and of these ``fiducial``; ``masked`` (name of a known object: stars that its mask left
+        out); ``uncorrected_parallax``: stars without a zero-point, where that is corrected for;
+        ``coverage`` (0 to 1); ``release``; ``ref_epoch`` (yr or None); ``converted`` (column: units).
     """
 
     table: pd.DataFrame
@@ -52,7 +57,8 @@ def load_patch(
     Parameters
     ----------
     settings : Settings
-        Sections ``stars``, ``mock``, ``selection``, ``fiducial`` and the scan's seed are used.
+        Sections ``stars``, ``mock``, ``extinction``, ``selection``, ``fiducial`` and the scan's seed
+        are used.
     patch : mapping
         A row of ``schema.PATCHES``.
     cells : sequence of Path
@@ -62,17 +68,14 @@ def load_patch(
 
     Raises
     ------
+    ConfigError
+        The package that a cut or the dust map needs is not installed.
     DataError
         The source cannot be used, or no star of the patch is left.
     """
     frame = PatchFrame(float(patch["ra"]), float(patch["dec"]))
-    radius = float(patch["radius"])
-    if settings.stars.source == "files":
-        stars, report = tables.read(settings.stars, frame.ra, frame.dec, radius)
-        carried = [name for name in dict.fromkeys(settings.stars.carry) if name not in STARS.names]
-    else:
-        stars, report = _mock(settings, frame, radius)
-        carried = ["truth"]
+    stars, report = _read(settings, frame, float(patch["radius"]), cells)
+    require_release(settings.selection, report["release"], f"the stars of patch {patch['patch']}")
     kept, removed = select(stars, settings.selection)
     if not kept.any():
         msg = (
@@ -80,12 +83,16 @@ def load_patch(
             f"(removed by cut: {removed}); loosen [selection]"
         )
         raise DataError(msg)
-    columns = [c.name for c in STARS.columns if c.name in stars] + carried
+    columns = [c.name for c in STARS.columns if c.name in stars] + _carried(settings)
     table = stars.loc[kept, columns].sort_values("source_id", kind="stable", ignore_index=True)
     table["phi"], table["lambda"] = frame.to_frame(table["ra"], table["dec"])
     table["pm_phi_coslambda"], table["pm_lambda"] = frame.rotate_pm(
         table["ra"], table["dec"], table["pmra"], table["pmdec"]
     )
+    # The mock sky has no dust; as a scan's stars it is refused with a map, and trunks are made of it.
+    if settings.extinction.map == "sfd" and settings.stars.source != "mock":
+        ebv = reddening(table["ra"], table["dec"], folder_of(settings.extinction))
+        table = corrected(table, ebv, report["release"])
     table["fiducial"] = False
     table = STARS.conform(table)
     # judged on the values as they are published, so that a reader of the table finds the same stars
@@ -101,40 +108,24 @@ def load_patch(
     return PatchStars(table, report)
 
 
-def check_inputs(settings: Settings, patches: pd.DataFrame) -> None:
-    """Find what is wrong with the inputs before any long work; reads heads of files only.
-
-    Parameters
-    ----------
-    settings : Settings
-        The scan.
-    patches : DataFrame
-        ``schema.PATCHES``.
-
-    Raises
-    ------
-    DataError
-        A file is missing or unreadable, lacks a column, has a wrong unit or no rows; releases
-        are mixed; a cut needs a column that is not there; or, where the files
-        keep statistics, no file reaches a patch in declination.
-    """
+def _read(
+    settings: Settings, frame: PatchFrame, radius: float, cells: Sequence[Path]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the stars of a patch from their source, and its report."""
     if settings.stars.source == "mock":
-        require_ruwe(settings.selection, list(STARS.names), "the stars of the mock sky")
-        return
-    sources = tables.examine(settings.stars)
-    for source in sources:
-        require_ruwe(settings.selection, list(source.names), f"the stars of {source.head.path}")
-    spans = [
-        None if s.head.dec_range is None else [v * s.factors.get("dec", 1.0) for v in s.head.dec_range]
-        for s in sources
-    ]
-    for name, dec, radius in zip(patches["patch"], patches["dec"], patches["radius"], strict=True):
-        if all(s is not None and (s[0] > dec + radius or s[1] < dec - radius) for s in spans):
-            msg = (
-                f"patch {name}: no file has stars between dec {dec - radius:g} and {dec + radius:g} deg; the "
-                f"files cover {spans}; correct patches.centres or stars.paths"
-            )
-            raise DataError(msg)
+        return _mock(settings, frame, radius)
+    if settings.stars.downloads:
+        from viamachinae.stars.archive.read import read_cells
+
+        return read_cells(settings, cells, frame.ra, frame.dec, radius)
+    return tables.read(settings.stars, frame.ra, frame.dec, radius)
+
+
+def _carried(settings: Settings) -> list[str]:
+    """Return the columns that travel with the stars beyond ``schema.STARS``."""
+    if settings.stars.source == "mock":
+        return ["truth"]
+    return [name for name in dict.fromkeys(settings.stars.carry) if name not in STARS.names]
 
 
 def _mock(settings: Settings, frame: PatchFrame, radius: float) -> tuple[pd.DataFrame, dict[str, Any]]:

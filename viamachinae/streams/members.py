@@ -14,6 +14,7 @@ from viamachinae.config.settings import MemberSettings, Settings
 from viamachinae.errors import DataError
 from viamachinae.schema import MEMBERS, STREAMS, TRACKS
 from viamachinae.sky.circles import GreatCircle
+from viamachinae.stars.extinction import photometry
 from viamachinae.streams.candidates import Candidate
 from viamachinae.streams.mixture import Band, Mixture, fit_mixture
 from viamachinae.streams.tracks import fit_robust
@@ -151,13 +152,13 @@ def _band(table: pd.DataFrame, circle: GreatCircle) -> Band:
     pm = np.vstack(circle.rotate_pm(ra, dec, table["pmra"].to_numpy(), table["pmdec"].to_numpy()))
     error = np.zeros(pm.shape)
     if {"pmra_error", "pmdec_error"} <= set(table):
-        # Errors turn with the motion; Gaia's correlations are not in the table.
+        # Errors turn with the motion; the correlation of the two is left out.
         east = table["pmra_error"].to_numpy().astype(np.float64)
         north = table["pmdec_error"].to_numpy().astype(np.float64)
         cosine = np.vstack(circle.rotate_pm(ra, dec, np.ones(len(ra)), np.zeros(len(ra)))) ** 2
         error = np.sqrt(cosine * east**2 + (1.0 - cosine) * north**2)
         error = np.where(np.isfinite(error), error, 0.0)
-    cmd = table[["phot_g_mean_mag", "bp_rp"]].to_numpy().astype(np.float64).T
+    cmd = table[list(photometry(table))].to_numpy().astype(np.float64).T
     return Band(phi1, phi2, pm, error, cmd)
 
 
@@ -171,9 +172,10 @@ def _listed(
         on_line=on_line,
         membership=fit.membership,
     )[fit.judged]
+    named = [name for name in MEMBERS.names if name in out]
     extra = [name for name in out if name not in MEMBERS.names and name not in _PATCH_COLUMNS]
     order = np.lexsort((out["source_id"].to_numpy(), -out["membership"].to_numpy()))
-    return out[[*MEMBERS.names, *extra]].iloc[order]
+    return out[[*named, *extra]].iloc[order]
 
 
 #: Columns of STARS that mean something in one patch only.

@@ -1,10 +1,9 @@
-"""What every format hands over: the head of a table, and columns as plain NumPy arrays."""
+"""What every format hands over: the head of a table, and chunks of columns as plain NumPy arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,20 +11,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from viamachinae.config.field import STAR_COLUMNS
+from viamachinae.errors import DataError
+
 __all__ = [
-    "ERRORS",
     "NUMBERS",
+    "OPTIONAL",
     "REQUIRED",
-    "LoadedColumns",
+    "Chunk",
     "TableHead",
+    "check_scalars",
     "from_arrow",
+    "numbers",
     "plain",
 ]
 
 REQUIRED = ("source_id", "ra", "dec", "pmra", "pmdec", "parallax", "phot_g_mean_mag", "bp_rp")
-ERRORS = ("pmra_error", "pmdec_error", "parallax_error")
+#: columns that are read where all tables have them
+OPTIONAL = tuple(name for name in STAR_COLUMNS if name not in REQUIRED)
 #: columns that are real numbers whatever their text looks like
-NUMBERS = (*REQUIRED[1:], *ERRORS, "ruwe", "ref_epoch")
+NUMBERS = tuple(name for name in STAR_COLUMNS if name not in ("source_id", "release"))
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class TableHead:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : str
+        The file, or the folder of a catalogue; a path or a URL.
     columns : tuple of str
         Names of its columns, in order.
     units : mapping
@@ -44,27 +49,40 @@ class TableHead:
         Keywords of the table in lower case, as text.
     rows : int, optional
         Number of rows, where the format says so.
+    spans : mapping
+        Least and largest value of positions, identifiers and HEALPix cells, by the file's own names
+        and in its units, where statistics are kept for every row.
     dec_range : (float, float), optional
-        Least and largest value of ``dec`` in the file's unit, where statistics are kept.
+        That of the declination.
     """
 
-    path: Path
+    path: str
     columns: tuple[str, ...]
     units: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, str] = field(default_factory=dict)
     rows: int | None = None
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     dec_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
-class LoadedColumns:
-    """Columns of a file, possibly masked, and the number of rows that the file holds.
+class Chunk:
+    """Some rows of a file, one behind the other.
 
-    ``rows`` exceeds the length of the columns where parts of the file were
-    skipped because they lie outside the declinations asked for.
+    Parameters
+    ----------
+    values : mapping
+        Columns by the file's own names, possibly masked. Rows that cannot be near the patch may come
+        with their positions alone, or without any column.
+    start : int
+        Number of the first row in the file. A chunk that starts at 0 replaces those that came before:
+        text is read anew when a late row shows what type a column has.
+    rows : int
+        Number of rows.
     """
 
     values: Mapping[str, NDArray[Any]]
+    start: int
     rows: int
 
 
@@ -97,6 +115,37 @@ def plain(values: NDArray[Any]) -> NDArray[Any]:
     if mask is not None and mask.any():
         data = np.where(mask, np.nan, data.astype(np.result_type(data.dtype, np.float32)))
     return data
+
+
+def check_scalars(place: str, name: str, values: NDArray[Any]) -> None:
+    """Refuse a column that holds more than one value a row.
+
+    Raises
+    ------
+    DataError
+        It does.
+    """
+    data = np.ma.getdata(values)
+    nested = data.dtype == object and any(isinstance(v, list | dict | np.ndarray) for v in data)
+    if data.ndim != 1 or nested:
+        msg = f"{place}: column {name} holds arrays; give one value a star, or leave it out of stars.carry"
+        raise DataError(msg)
+
+
+def numbers(place: str, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a column ``(n,)`` as floating point, NaN where it is missing.
+
+    Raises
+    ------
+    DataError
+        It holds arrays or text.
+    """
+    check_scalars(place, name, values)
+    try:
+        return plain(values).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{place}: column {name} holds text, not numbers ({error}); store it as floating point"
+        raise DataError(msg) from error
 
 
 def _text(value: object) -> object:

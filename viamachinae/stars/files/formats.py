@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
 import pyarrow as pa
 
+from viamachinae.config.paths import is_url
 from viamachinae.errors import DataError
 from viamachinae.stars.files import fits, parquet, text, votable
-from viamachinae.stars.files.columns import LoadedColumns, TableHead
+from viamachinae.stars.files.columns import Chunk, TableHead
+from viamachinae.stars.files.places import exists, stamp, unreachable
+from viamachinae.stars.files.region import Near
 
 __all__ = ["SUFFIXES", "read_columns", "read_head"]
 
@@ -20,14 +25,14 @@ __all__ = ["SUFFIXES", "read_columns", "read_head"]
 @dataclass(frozen=True)
 class _Format:
     name: str
-    head: Callable[[Path], TableHead]
-    load: Callable[[Path, list[str], tuple[float, float] | None], LoadedColumns]
+    head: Callable[[str, tuple[str, ...]], TableHead]
+    load: Callable[[str, Mapping[str, str], Near | None], Iterator[Chunk]]
 
 
 _PARQUET = _Format("Parquet", parquet.head, parquet.load)
-_FITS = _Format("FITS", fits.head, fits.load)
-_TEXT = _Format("CSV or ECSV", text.head, text.load)
-_VOTABLE = _Format("VOTable", votable.head, votable.load)
+_FITS = _Format("FITS", lambda place, _: fits.head(place), fits.load)
+_TEXT = _Format("CSV or ECSV", lambda place, _: text.head(place), text.load)
+_VOTABLE = _Format("VOTable", lambda place, _: votable.head(place), votable.load)
 
 _BY_SUFFIX = {
     ".parquet": _PARQUET,
@@ -42,66 +47,79 @@ _BY_SUFFIX = {
 }
 SUFFIXES = tuple(_BY_SUFFIX)
 
-_UNREADABLE = (
-    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, UserWarning,
-    zlib.error, ExpatError, pa.ArrowException,
-)  # fmt: skip
+_UNREADABLE = (TypeError, IndexError, UserWarning, zlib.error, ExpatError, pa.ArrowException)
+_TELLING = ("_healpix_29", "source_id", "ra", "dec")
 
 
-def read_head(path: Path) -> TableHead:
+def read_head(place: str, telling: tuple[str, ...] = _TELLING) -> TableHead:
     """Return what the file says about its table; cheap for files of any size.
+
+    Parameters
+    ----------
+    place : str
+        Path or URL of the file.
+    telling : tuple of str
+        Columns whose ranges are wanted where the file keeps statistics; the last one is the declination.
 
     Raises
     ------
     DataError
         The file is missing, of an unknown kind, or cannot be read.
     """
-    kind = _format(path)
+    kind = _format(place)
     try:
-        return kind.head(path)
-    except _UNREADABLE as error:
-        raise _unreadable(path, kind, error) from error
+        return _remembered(place, stamp(place), telling)
+    except (*_UNREADABLE, *unreachable()) as error:
+        raise _unreadable(place, kind, error) from error
 
 
-def read_columns(path: Path, names: list[str], dec_range: tuple[float, float] | None) -> LoadedColumns:
-    """Return the columns ``names`` (the file's own names) of the table.
+@lru_cache(maxsize=200_000)
+def _remembered(place: str, _stamp: tuple[int, int] | None, telling: tuple[str, ...]) -> TableHead:
+    """Read a head once a process: patch after patch wants the heads of all files."""
+    return _format(place).head(place, telling)
+
+
+def read_columns(place: str, names: Mapping[str, str], near: Near | None = None) -> Iterator[Chunk]:
+    """Read columns of a table, chunk by chunk.
 
     Parameters
     ----------
-    path : Path
-        A file with one of the endings :data:`SUFFIXES`, or one of them and ``.gz``.
-    names : list of str
-        Columns to read.
-    dec_range : (float, float) or None
-        Declinations of interest in the file's unit; rows outside may be skipped
-        where the format keeps statistics.
+    place : str
+        Path or URL of a file with one of the endings :data:`SUFFIXES`, or one of them and ``.gz``.
+    names : mapping
+        Our name of every column to read -> the file's own.
+    near : Near, optional
+        The patch of interest: rows outside may be left out, as :class:`Chunk` says, where the format
+        allows it. Left out: every row is read.
 
     Raises
     ------
     DataError
         The file is missing, of an unknown kind, torn, or a value is no number.
     """
-    kind = _format(path)
+    kind = _format(place)
     try:
-        return kind.load(path, names, dec_range)
-    except _UNREADABLE as error:
-        raise _unreadable(path, kind, error) from error
+        yield from kind.load(place, names, near)
+    except (*_UNREADABLE, *unreachable()) as error:
+        raise _unreadable(place, kind, error) from error
 
 
-def _format(path: Path) -> _Format:
-    if not path.is_file():
-        msg = f"{path}: no such file; correct stars.paths"
+def _format(place: str) -> _Format:
+    if not exists(place):
+        msg = f"{place}: no such file; correct stars.paths"
         raise DataError(msg)
+    path = PurePosixPath(urlsplit(place).path if is_url(place) else place)
     suffixes = [s.lower() for s in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
     ending = suffixes[-2:-1] if zipped else suffixes[-1:]
     kind = _BY_SUFFIX.get(ending[0]) if ending else None
     if kind is None or (zipped and kind is _PARQUET):
-        msg = f"{path}: unknown kind of table; valid: {', '.join(SUFFIXES)}, all but Parquet also with .gz"
+        msg = f"{place}: unknown kind of table; valid: {', '.join(SUFFIXES)}, all but Parquet also with .gz"
         raise DataError(msg)
     return kind
 
 
-def _unreadable(path: Path, kind: _Format, error: BaseException) -> DataError:
+def _unreadable(place: str, kind: _Format, error: BaseException) -> DataError:
     first_line = str(error).strip().partition("\n")[0] or type(error).__name__
-    return DataError(f"{path}: cannot be read as {kind.name} ({first_line}); copy or make the file again")
+    advice = "try the URL by hand, or download the file" if is_url(place) else "copy or make the file again"
+    return DataError(f"{place}: cannot be read as {kind.name} ({first_line}); {advice}")

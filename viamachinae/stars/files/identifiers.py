@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ _EVIDENCE = 30.0
 _EXCEPTIONS = 1e-3
 
 
-def check_identifiers(path: Path, values: NDArray[Any]) -> NDArray[np.int64]:
+def check_identifiers(path: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """Return ``values`` ``(n,)`` as int64 source identifiers.
 
     Identifiers that were integers, then floating point, then integers again are

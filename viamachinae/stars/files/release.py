@@ -66,7 +66,7 @@ def declared_in(head: TableHead) -> Release:
     """Return what the keywords of a file say about its release."""
     name = next((head.meta[k] for k in _RELEASE_KEYS if head.meta.get(k)), None)
     epoch = next((head.meta[k] for k in _EPOCH_KEYS if head.meta.get(k)), None)
-    return Release.make(str(head.path), name, epoch)
+    return Release.make(head.path, name, epoch)
 
 
 def agreed(statements: Iterable[Release]) -> Release:

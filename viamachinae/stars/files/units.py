@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from viamachinae.errors import DataError
 from viamachinae.schema import STARS
@@ -33,16 +34,25 @@ def unit_factor(head: TableHead, column: str, name: str) -> float:
     expected = STARS[column].unit if column in STARS.names else ""
     if not text or not expected:
         return 1.0
-    import astropy.units as u
-
-    try:
-        return float(u.Unit(_bare(text)).to(u.Unit(expected)))
-    except (ValueError, TypeError, u.UnitConversionError) as error:
+    factor = _factor(text, expected)
+    if factor is None:
         msg = (
             f"{head.path}: column {name} has the unit {text!r}, which is not convertible to {expected!r}; "
             "correct the column or its unit"
         )
-        raise DataError(msg) from error
+        raise DataError(msg)
+    return factor
+
+
+@lru_cache(maxsize=256)
+def _factor(text: str, expected: str) -> float | None:
+    """Return what turns numbers of a unit into numbers of another, None where nothing does."""
+    import astropy.units as u
+
+    try:
+        return float(u.Unit(_bare(text)).to(u.Unit(expected)))
+    except (ValueError, TypeError, u.UnitConversionError):
+        return None
 
 
 def _bare(text: str) -> str:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from viamachinae.config.seeds import rng
 from viamachinae.config.settings import MockSettings
 from viamachinae.errors import ConfigError
-from viamachinae.stars.mock.milkyway import COMPONENTS, Component, galactic_xyz, proper_motions, velocities
+from viamachinae.stars.mock.galactocentric import SUN_R, galactic_xyz, proper_motions
+from viamachinae.stars.mock.milkyway import COMPONENTS, Component, velocities
 from viamachinae.stars.mock.noise import bp_rp_error, parallax_error, proper_motion_errors
 from viamachinae.stars.mock.sequences import luminosity_function
 
@@ -135,8 +136,10 @@ def _draw(
     keep = generator.random(n) * top[chosen] < weight(ra, dec, ln_d) * lf.count(limit)
     pixels, ra, dec, ln_d, limit = pixels[keep], ra[keep], dec[keep], ln_d[keep], limit[keep]
     distance = np.exp(ln_d)
-    m_g, colour = lf.sample(limit, generator.random(len(limit)))
-    velocity = velocities(component, galactic_xyz(ra, dec, distance), generator)
+    xyz = galactic_xyz(ra, dec, distance)
+    feh = component.feh_gradient * (np.hypot(xyz[0], xyz[1]) - SUN_R)
+    m_g, colour = lf.sample(limit, generator.random(len(limit)), feh)
+    velocity = velocities(component, xyz, generator)
     pmra, pmdec = proper_motions(ra, dec, distance, velocity)
     return pixels, TrueStars(ra, dec, distance, pmra, pmdec, mock.g_max - limit + m_g, colour)
 
@@ -172,7 +175,7 @@ def observe(stars: TrueStars, mock: MockSettings, generator: np.random.Generator
             "pmdec": stars.pmdec + pmdec_error * draws[1],
             "parallax": 1.0 / stars.distance + plx_error * draws[2],
             "phot_g_mean_mag": stars.g,
-            "bp_rp": stars.bp_rp + bp_rp_error(stars.g) * draws[3],
+            "bp_rp": stars.bp_rp + bp_rp_error(stars.g, stars.bp_rp) * draws[3],
             "pmra_error": pmra_error.astype(np.float32),
             "pmdec_error": pmdec_error.astype(np.float32),
             "parallax_error": plx_error.astype(np.float32),

@@ -5,10 +5,12 @@ et al. 2003, A&A 409, 523): Einasto disks that are exponential above the plane,
 a thick disk of scale height 0.8 kpc, a flattened power-law halo, velocity
 ellipsoids and asymmetric drifts by component. No bulge, dust, warp or flare.
 
-Local densities, and the dispersions and drifts of the thin disk, depart from
-the published ones by up to a third: they were set so that counts and proper
-motions agree with a Galaxia realisation of that model at b = 40 to 60 deg,
-since the mass functions and ridge lines used here are coarser.
+Local densities, metallicities of the thin disk (by up to 0.03 dex), and its
+dispersions and drifts depart from the published ones, mostly by less than a
+third: they were set so that counts, colours and proper motions agree with a
+Galaxia realisation of that model towards (l, b) = (200, 50), densities at b = 45
+to 55 deg, since mass functions and ridge lines are coarser here. docs/mock.md
+compares the two.
 """
 
 from __future__ import annotations
@@ -19,27 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from viamachinae.stars.mock.galactocentric import CIRCULAR, SUN_R, SUN_Z, Vector
 from viamachinae.stars.mock.sequences import MassFunction, Population
 
-__all__ = ["COMPONENTS", "SUN_R", "SUN_Z", "Component", "galactic_xyz", "proper_motions", "velocities"]
+__all__ = ["COMPONENTS", "Component", "velocities"]
 
 FloatArray = NDArray[np.float64]
-Vector = tuple[FloatArray, FloatArray, FloatArray]
-
-SUN_R = 8.2  #: distance of the Sun from the Galactic centre (kpc)
-SUN_Z = 0.02  #: height of the Sun above the plane (kpc)
-_CIRCULAR = 230.0  # km/s
-_SUN_PECULIAR = (11.1, 12.24, 7.25)  # km/s, towards centre, rotation, north pole; Schoenrich et al. 2010
-_KMS = 4.740470446  # km/s of 1 mas/yr at 1 kpc
-
-# ICRS to Galactic, J2000 (The Hipparcos and Tycho Catalogues, ESA SP-1200, eq. 1.5.11).
-_TO_GALACTIC = np.array(
-    [
-        [-0.0548755604, -0.8734370902, -0.4838350155],
-        [0.4941094279, -0.4448296300, 0.7469822445],
-        [-0.8676661490, -0.1980763734, 0.4559837762],
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +42,7 @@ class Component:
     profile : callable
         Density relative to the Sun's, of cylindrical radius and height (kpc).
     population : Population
-        Age, metallicities and mass function.
+        Ages, metallicities near the Sun and mass function.
     sigma : tuple of float
         Velocity dispersions (km/s): outward, along rotation, and upward; for a
         spherical ellipsoid the third is along the polar angle.
@@ -63,6 +50,8 @@ class Component:
         Lag behind circular rotation (km/s).
     spherical : bool
         The velocity ellipsoid points to the centre rather than to the axis.
+    feh_gradient : float
+        Change of [Fe/H] with distance from the axis (dex/kpc). It moves colours alone.
     """
 
     name: str
@@ -72,6 +61,7 @@ class Component:
     sigma: tuple[float, float, float]
     lag: float
     spherical: bool = False
+    feh_gradient: float = 0.0
 
 
 def _einasto(flattening: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
@@ -100,24 +90,25 @@ def _halo(r: FloatArray, z: FloatArray) -> FloatArray:
 
 
 _DISK_IMF = MassFunction(1.6, 3.0)
+_GRADIENT = -0.07  # dex/kpc, of the thin disk; Robin et al. 2003, table 1
 _OLD_IMF = MassFunction(0.5, 0.5)
 
 COMPONENTS = (
     Component(
-        "thin disk, 1-3 Gyr", 1.18e7, _einasto(0.045), Population(0.0, 0.11, 2.0, _DISK_IMF),
-        (28.0, 18.0, 11.5), 5.0,
+        "thin disk, 1-3 Gyr", 5.3e6, _einasto(0.052), Population(-0.02, 0.11, 2.0, _DISK_IMF, 2.0),
+        (28.0, 18.0, 11.5), 5.0, feh_gradient=_GRADIENT,
     ),
     Component(
-        "thin disk, 3-5 Gyr", 4.3e6, _einasto(0.0696), Population(-0.07, 0.18, 4.0, _DISK_IMF),
-        (35.0, 22.5, 15.0), 8.0,
+        "thin disk, 3-5 Gyr", 4.3e6, _einasto(0.0696), Population(-0.09, 0.18, 4.0, _DISK_IMF, 2.0),
+        (35.0, 22.5, 15.0), 8.0, feh_gradient=_GRADIENT,
     ),
     Component(
-        "thin disk, 5-7 Gyr", 4.2e6, _einasto(0.0785), Population(-0.14, 0.17, 6.0, _DISK_IMF),
-        (39.0, 25.5, 16.0), 10.5,
+        "thin disk, 5-7 Gyr", 4.2e6, _einasto(0.0785), Population(-0.16, 0.17, 6.0, _DISK_IMF, 2.0),
+        (39.0, 25.5, 16.0), 10.5, feh_gradient=_GRADIENT,
     ),
     Component(
-        "thin disk, 7-10 Gyr", 4.8e6, _einasto(0.0791), Population(-0.37, 0.20, 8.5, _DISK_IMF),
-        (39.0, 25.5, 16.0), 10.5,
+        "thin disk, 7-10 Gyr", 4.6e6, _einasto(0.0791), Population(-0.37, 0.20, 8.5, _DISK_IMF, 3.0),
+        (39.0, 25.5, 16.0), 10.5, feh_gradient=_GRADIENT,
     ),
     Component(
         "thick disk", 1.21e6, _thick, Population(-0.78, 0.30, 11.0, _OLD_IMF), (67.0, 51.0, 42.0), 53.0
@@ -129,24 +120,6 @@ COMPONENTS = (
 )  # fmt: skip
 
 
-def galactic_xyz(ra: FloatArray, dec: FloatArray, distance: FloatArray) -> Vector:
-    """Return Galactocentric positions (kpc): x away from the Sun's side, y with rotation, z north.
-
-    The Sun is at (-SUN_R, 0, SUN_Z).
-
-    Parameters
-    ----------
-    ra, dec : ndarray
-        Position (deg, ICRS).
-    distance : ndarray
-        Distance (kpc); broadcasts against the position.
-    """
-    ra, dec = np.radians(ra), np.radians(dec)
-    u = (np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec))
-    x, y, z = (m[0] * u[0] + m[1] * u[1] + m[2] * u[2] for m in _TO_GALACTIC)
-    return distance * x - SUN_R, distance * y, distance * z + SUN_Z
-
-
 def velocities(component: Component, xyz: Vector, generator: np.random.Generator) -> Vector:
     """Draw Galactocentric velocities (km/s) of a component's stars.
 
@@ -155,7 +128,7 @@ def velocities(component: Component, xyz: Vector, generator: np.random.Generator
     component : Component
         Dispersions, lag and the direction of the ellipsoid.
     xyz : tuple of ndarray, (n,)
-        Galactocentric positions (kpc), see :func:`galactic_xyz`.
+        Galactocentric positions (kpc).
     generator : numpy.random.Generator
         Source of the draws.
     """
@@ -163,7 +136,7 @@ def velocities(component: Component, xyz: Vector, generator: np.random.Generator
     r = np.hypot(x, y)
     cos, sin = x / r, y / r
     first, along, third = (s * generator.standard_normal(len(x)) for s in component.sigma)
-    along += _CIRCULAR - component.lag
+    along += CIRCULAR - component.lag
     if component.spherical:
         radius = np.hypot(r, z)
         outward = first * r / radius + third * z / radius
@@ -172,26 +145,3 @@ def velocities(component: Component, xyz: Vector, generator: np.random.Generator
         outward, up = first, third
     # Rotation is clockwise seen from the north pole: along +y at the Sun, x = -SUN_R.
     return outward * cos + along * sin, outward * sin - along * cos, up
-
-
-def proper_motions(
-    ra: FloatArray, dec: FloatArray, distance: FloatArray, velocity: Vector
-) -> tuple[FloatArray, FloatArray]:
-    """Return pmra (times cos dec) and pmdec (mas/yr) seen from the moving Sun.
-
-    Parameters
-    ----------
-    ra, dec : ndarray, (n,)
-        Position (deg, ICRS).
-    distance : ndarray, (n,)
-        Distance (kpc).
-    velocity : tuple of ndarray, (n,)
-        Galactocentric velocity (km/s).
-    """
-    sun = (_SUN_PECULIAR[0], _CIRCULAR + _SUN_PECULIAR[1], _SUN_PECULIAR[2])
-    v = [a - b for a, b in zip(velocity, sun, strict=True)]
-    x, y, z = (m[0] * v[0] + m[1] * v[1] + m[2] * v[2] for m in _TO_GALACTIC.T)
-    ra, dec = np.radians(ra), np.radians(dec)
-    east = -np.sin(ra) * x + np.cos(ra) * y
-    north = -np.sin(dec) * (np.cos(ra) * x + np.sin(ra) * y) + np.cos(dec) * z
-    return east / (_KMS * distance), north / (_KMS * distance)

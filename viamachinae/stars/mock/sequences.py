@@ -1,6 +1,6 @@
 """Colour-magnitude sequences and luminosity functions of the mock sky's populations.
 
-A population is a spread of metallicities at one age. Its ridge lines come from
+A population is a spread of metallicities and ages. Its ridge lines come from
 :mod:`viamachinae.stars.mock.ridgelines`; a mass function turns steps in initial mass
 into numbers of stars; sorting the steps by M_G gives the cumulative luminosity
 function that both counts and samples the stars brighter than a limit.
@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from viamachinae.stars.mock.ridgelines import HB_START, OLD, OLD_FEH, YOUNG, YOUNG_AGE
+from viamachinae.stars.mock.ridgelines import HB_START, OLD, OLD_AGE, OLD_FEH, YOUNG, YOUNG_AGE
 
 __all__ = ["LuminosityFunction", "MassFunction", "Population", "luminosity_function", "ridge_line"]
 
 FloatArray = NDArray[np.float64]
 
-_OLD_AGE = 8.0  # Gyr, of the metal-rich lines of OLD; older ones hardly move at given [Fe/H]
+_SOLAR = 5  # index of the metallicity of YOUNG in OLD
 _STEPS = 40  # steps between two points of a ridge line: about 0.02 mag on the main sequence
-_QUANTILES = 15  # metallicities that stand for a spread; their turn-offs lie 0.01-0.02 mag apart
+_LINES = 25  # ridge lines that stand for a spread; their turn-offs lie about 0.01 mag apart
+_NEAR = 0.1  # dex to both sides over which the slope of colour with metallicity is taken
+_GOLDEN = 0.5 * (5.0**0.5 - 1.0)  # its multiples spread evenly over a unit interval
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,25 @@ class MassFunction:
 
 @dataclass(frozen=True)
 class Population:
-    """Stars of one age with a Gaussian spread of metallicity.
+    """Stars of a range of ages with a Gaussian spread of metallicity.
 
     Parameters
     ----------
     feh, feh_sigma : float
         Mean and standard deviation of [Fe/H] (dex).
     age : float
-        Age (Gyr); from 8 on the old lines are used as they are.
+        Mean age (Gyr).
     mass_function : MassFunction
         Initial mass function.
+    age_range : float
+        Difference between the oldest and the youngest star (Gyr); all ages between are equally likely.
     """
 
     feh: float
     feh_sigma: float
     age: float
     mass_function: MassFunction
+    age_range: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,24 @@ class LuminosityFunction:
         Absolute magnitudes (mag), rising.
     colour : ndarray, (n,)
         BP-RP (mag) of each step, without errors.
+    slope : ndarray, (n,)
+        Change of that colour with [Fe/H] (mag/dex) at the same evolutionary point.
     cumulative : ndarray, (n + 1,)
         Stars per solar mass of the population brighter than each step.
     """
 
     m_g: FloatArray
     colour: FloatArray
+    slope: FloatArray
     cumulative: FloatArray
 
     def count(self, m_g_limit: FloatArray) -> FloatArray:
         """Return the stars per solar mass brighter than ``m_g_limit`` (mag, any shape)."""
         return self.cumulative[np.searchsorted(self.m_g, m_g_limit, side="left")]
 
-    def sample(self, m_g_limit: FloatArray, uniform: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def sample(
+        self, m_g_limit: FloatArray, uniform: FloatArray, feh_offset: FloatArray | float = 0.0
+    ) -> tuple[FloatArray, FloatArray]:
         """Return M_G and BP-RP (mag) of stars brighter than ``m_g_limit``.
 
         Parameters
@@ -108,18 +118,19 @@ class LuminosityFunction:
             Limits (mag), each with a count above zero.
         uniform : ndarray, (n,)
             Uniform draws in [0, 1) that choose the stars.
+        feh_offset : ndarray, (n,), or float
+            How much more [Fe/H] (dex) they have than the population; it moves the colour alone.
         """
         step = np.searchsorted(self.cumulative, uniform * self.count(m_g_limit), side="right") - 1
-        return self.m_g[step], self.colour[step]
+        return self.m_g[step], self.colour[step] + self.slope[step] * feh_offset
 
 
 def ridge_line(feh: float, age: float = 12.0) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return mass (solar masses), M_G and BP-RP (mag), each ``(25,)``, of one ridge line.
+    """Return mass (solar masses), M_G and BP-RP (mag), each ``(28,)``, of one ridge line.
 
-    Interpolated linearly in [Fe/H] between the old lines and, below 8 Gyr, in
-    the logarithm of age from the solar old line to the young ones; the young
-    lines move with metallicity as the old ones do. Outside -2.18 to 0.02 and
-    below 1.6 Gyr the outermost line serves.
+    Interpolated point by point, linearly in [Fe/H] and in the logarithm of age.
+    The young lines move with metallicity as the old ones of 7.94 Gyr do. Outside
+    -2.18 to 0.30 and 1.6 to 12.59 Gyr the outermost line serves.
 
     Parameters
     ----------
@@ -129,12 +140,10 @@ def ridge_line(feh: float, age: float = 12.0) -> tuple[FloatArray, FloatArray, F
         Age (Gyr).
     """
     old = _interpolate(feh, OLD_FEH, OLD)
-    if age >= _OLD_AGE:
-        return old[0], old[1], old[2]
-    nodes = np.log(np.append(YOUNG_AGE, _OLD_AGE))
-    solar = _interpolate(float(np.log(age)), nodes, np.concatenate([YOUNG, OLD[-1:]]))
-    line = solar + (old - OLD[-1])
-    line[0] = solar[0] * old[0] / OLD[-1, 0]
+    young = YOUNG + (old[0] - OLD[_SOLAR, 0])
+    young[:, 0] = YOUNG[:, 0] * old[0, 0] / OLD[_SOLAR, 0, 0]
+    ages = np.log(np.append(YOUNG_AGE, OLD_AGE))
+    line = _interpolate(float(np.log(age)), ages, np.concatenate([young, old]))
     return np.maximum.accumulate(line[0]), line[1], line[2]
 
 
@@ -152,21 +161,24 @@ def luminosity_function(population: Population) -> LuminosityFunction:
     Parameters
     ----------
     population : Population
-        Age, metallicities and mass function. Metallicities are represented by
-        equally likely quantiles of their Gaussian.
+        Ages, metallicities and mass function. Equally likely pairs of a metallicity,
+        each a quantile of its Gaussian, and an age represent their spread.
     """
-    n = _QUANTILES if population.feh_sigma > 0.0 else 1
-    fehs = population.feh + population.feh_sigma * ndtri((np.arange(n) + 0.5) / n)
-    parts = [_steps(float(feh), population) for feh in fehs]
-    m_g, colour, number = (np.concatenate(column) for column in zip(*parts, strict=True))
+    n = _LINES if population.feh_sigma > 0.0 or population.age_range > 0.0 else 1
+    steps = np.arange(n) + 0.5
+    fehs = population.feh + population.feh_sigma * ndtri(steps / n)
+    ages = population.age + population.age_range * ((_GOLDEN * steps) % 1.0 - 0.5)
+    parts = [_steps(float(feh), float(age), population) for feh, age in zip(fehs, ages, strict=True)]
+    m_g, colour, slope, number = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(m_g, kind="stable")
     cumulative = np.append(0.0, np.cumsum(number[order])) / n
-    return LuminosityFunction(m_g[order], colour[order], cumulative)
+    return LuminosityFunction(m_g[order], colour[order], slope[order], cumulative)
 
 
-def _steps(feh: float, population: Population) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return M_G, BP-RP and stars per solar mass of the fine steps of one ridge line."""
-    mass, m_g, colour = ridge_line(feh, population.age)
+def _steps(feh: float, age: float, population: Population) -> tuple[FloatArray, ...]:
+    """Return M_G, BP-RP, its slope and stars per solar mass of the fine steps of one ridge line."""
+    mass, m_g, colour = ridge_line(feh, age)
+    slope = (ridge_line(feh + _NEAR, age)[2] - ridge_line(feh - _NEAR, age)[2]) / (2.0 * _NEAR)
     points = np.arange(len(mass))
     edges = np.linspace(0, len(mass) - 1, (len(mass) - 1) * _STEPS + 1)
     middles = 0.5 * (edges[1:] + edges[:-1])
@@ -177,4 +189,4 @@ def _steps(feh: float, population: Population) -> tuple[FloatArray, FloatArray, 
         np.interp(middles - half, points, mass)
     )
     total = imf.mass(mass[-1:]) - imf.mass(mass[:1])
-    return np.interp(middles, points, m_g), np.interp(middles, points, colour), number / total
+    return (*(np.interp(middles, points, values) for values in (m_g, colour, slope)), number / total)

@@ -76,7 +76,7 @@ def mock_sky(mock: MockSettings, scan_seed: int, ra: float, dec: float, radius: 
     centre = healpy.ang2vec(ra, dec, lonlat=True)
     cells = healpy.query_disc(1 << CELL_ORDER, centre, np.radians(radius), inclusive=True, fact=4, nest=True)
     tables = [cell_stars(mock, scan_seed, int(cell)) for cell in np.sort(cells)]
-    if mock.streams:
+    if mock.streams or mock.progenitors:
         tables.append(stream_stars(mock, scan_seed))
     cut = [t[frame.separation(t["ra"].to_numpy(), t["dec"].to_numpy()) <= radius] for t in tables]
     sky = pd.concat(cut, ignore_index=True).sort_values("source_id", ignore_index=True)

@@ -1,6 +1,7 @@
 """Stellar streams injected into the mock sky, each drawn once for its whole track.
 
-A stream runs along a great circle. Along it, its distance and mean proper motion
+Those that follow from an orbit come from :mod:`viamachinae.stars.mock.progenitors`. Any other
+stream runs along a great circle. Along it, its distance and mean proper motion
 change linearly with the angle and its stars are spread evenly; across it they
 are Gaussian. Its stars follow one old sequence of the stream's metallicity with
 a Kroupa (2001, MNRAS 322, 231) mass function.
@@ -12,11 +13,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from viamachinae.config.mocksky import MockProgenitor, MockSettings, MockStream
 from viamachinae.config.seeds import rng
-from viamachinae.config.settings import MockSettings, MockStream
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.sky.circles import GreatCircle
 from viamachinae.stars.mock.cells import ID_ORDER, TrueStars, observe
+from viamachinae.stars.mock.progenitors import progenitor_stars
 from viamachinae.stars.mock.sequences import MassFunction, Population, luminosity_function
 
 __all__ = ["stream_stars", "stream_track"]
@@ -74,15 +76,17 @@ def stream_stars(mock: MockSettings, scan_seed: int) -> pd.DataFrame:
     Raises
     ------
     ConfigError
-        A stream has no track, or is too distant to have stars brighter than ``g_max``.
+        A stream has no track, or is too distant to have stars brighter than ``g_max``; a
+        progenitor is not bound, or gala is not there to follow it.
     """
     import healpy
 
     tables = []
     number = _ID_OFFSET
-    for stream in mock.streams:
+    streams: list[MockStream | MockProgenitor] = [*mock.streams, *mock.progenitors]
+    for stream in streams:
         generator = rng(scan_seed, "mock-stream", stream.name)
-        table = observe(_draw(stream, mock.g_max, generator), mock, generator)
+        table = observe(_stars(stream, mock.g_max, generator), mock, generator)
         pixel = healpy.ang2pix(
             1 << ID_ORDER, table["ra"].to_numpy(), table["dec"].to_numpy(), nest=True, lonlat=True
         )
@@ -90,6 +94,12 @@ def stream_stars(mock: MockSettings, scan_seed: int) -> pd.DataFrame:
         tables.append(table.assign(source_id=(pixel.astype(np.int64) << 35) + running, truth=stream.name))
         number += len(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _stars(stream: MockStream | MockProgenitor, g_max: float, generator: np.random.Generator) -> TrueStars:
+    if isinstance(stream, MockProgenitor):
+        return progenitor_stars(stream, g_max, int(generator.integers(1 << 62)))
+    return _draw(stream, g_max, generator)
 
 
 def _draw(stream: MockStream, g_max: float, generator: np.random.Generator) -> TrueStars:
