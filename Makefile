@@ -12,12 +12,13 @@ export OMP_NUM_THREADS ?= 1
 MODULES = $(shell find viamachinae -name '*.py' ! -name __main__.py | sed 's|/__init__.py$$||; s|.py$$||; s|/|.|g' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format docs clean
+.PHONY: help install demo test test-all test-tap lint format docs clean
 
 help:
 	@echo "make demo      find a stream in a made-up sky; results in demo-out/"
 	@echo "make test      the tests, without those that take minutes each"
-	@echo "make test-all  all tests"
+	@echo "make test-all  all tests that need no server"
+	@echo "make test-tap  downloads from a TAP server on this machine; installs it (Debian, as root)"
 	@echo "make lint      style, formatting and types"
 	@echo "make format    put the formatting right"
 	@echo "make docs      the pages of docs/ and of every module, in docs/_build/"
@@ -43,7 +44,10 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "not tap"
+
+test-tap: $(STAMP)
+	$(BIN)/python tests/tap/setup run $(BIN)/python -m pytest -m tap tests/tap
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
