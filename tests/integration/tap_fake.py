@@ -35,12 +35,12 @@ class Fault:
     Parameters
     ----------
     kind : str
-        ``status`` (answer with that HTTP status), ``reset`` (close the connection hard), ``stall`` (begin,
-        then send nothing more), ``cut`` (close in the middle of a body whose length was announced),
-        ``short`` (the same, unannounced), ``html`` (a page, with status 200), ``error`` (a VOTable that
-        reports an error, with status 200), ``missing``, ``doubled`` (a row), ``overflow``, ``moved`` (a row
-        with a foreign identifier), ``nameless`` (a column less); for a job that is asked for its phase:
-        ``failed``, ``lost``.
+        ``status`` (answer with that HTTP status), ``reset`` (close the connection hard), ``stall`` (send
+        nothing for a while, then close), ``html`` (a page, with status 200), ``error`` (a VOTable that
+        reports an error, with status 200); of an answer with a table: ``cut`` (close in the middle of a body
+        whose length was announced), ``short`` (the same, unannounced), ``missing``, ``doubled`` (a row),
+        ``overflow``, ``moved`` (a row with a foreign identifier), ``nameless`` (a column less),
+        ``miscount`` (one more than there are); of a job, asked for anything: ``failed``, ``lost``.
     step : str
         Where: sync, create, run, phase, job, result, delete, or ``any``.
     times : int
@@ -195,7 +195,7 @@ class FakeTap:
             rows = np.concatenate([rows, rows[-1:]])
         elif kind == "overflow":
             rows, overflow = rows[: len(rows) // 2], True
-        elif kind == "nameless":
+        elif kind == "nameless" and len(names) > 1:
             names, columns = names[:-1], columns[:-1]
         taken = [column.take(pa.array(rows)) for column in columns]
         if kind == "moved" and "source_id" in names:
@@ -203,6 +203,8 @@ class FakeTap:
             ids = taken[place].to_numpy().copy()
             ids[:1] = (1 << 62) + 1
             taken[place] = pa.array(ids)
+        if kind == "miscount" and names == ["n_rows"]:
+            taken = [pa.array([taken[0][0].as_py() + 1])]
         return votable(names, taken, self.serialization, overflow=overflow)
 
 
@@ -266,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         maxrec = int(form["MAXREC"]) if "MAXREC" in form else None
         if mode == "sync":
-            self._body(tap.answer(form["QUERY"], maxrec), fault)
+            self._body(tap.answer(form["QUERY"], maxrec, fault), fault)
         elif form.get("REQUEST") != "doQuery" or form.get("LANG") != "ADQL":
             self._send(400, complaint("REQUEST and LANG are needed"))
         else:

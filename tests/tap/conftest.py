@@ -1,24 +1,18 @@
-"""The service that these tests ask, and one cell of it that a process of its own downloads."""
+"""The service that these tests ask."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from service import Service
 
-from viamachinae.config.settings import Settings
-from viamachinae.config.toml import dump
-from viamachinae.stars.archive.cells import Cell
-
-_NONE = "no TAP service of these tests: run `make test-tap`, or tests/tap/setup run --keep and set VIAMACHINAE_TAP"
+_NONE = (
+    "no TAP service of these tests: run `make test-tap`, or start one with tests/tap/setup up "
+    "and name its folder in VIAMACHINAE_TAP"
+)
 
 
 @pytest.fixture(scope="session")
@@ -38,38 +32,3 @@ def service(_running: Service) -> Iterator[Service]:
     _running.clear_jobs()
     yield _running
     _running.clear_jobs()
-
-
-class Download:
-    """The download of one cell in a process of its own, in a folder that outlives it."""
-
-    def __init__(self, folder: Path, settings: Settings, cell: Cell) -> None:
-        self.workplace = folder / "workplace"
-        self._rows = folder / "rows.parquet"
-        toml = folder / "scan.toml"
-        toml.write_text(dump(settings), encoding="utf-8")
-        driver = Path(__file__).with_name("one_cell.py")
-        self._command = [sys.executable, str(driver), str(toml), cell.name, str(self.workplace), str(self._rows)]
-
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def finish(self) -> tuple[pa.Table, str]:
-        """Run to the end; return the rows and the report, as JSON."""
-        done = subprocess.run(self._command, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return pq.read_table(self._rows), done.stdout
-
-
-@pytest.fixture
-def download(tmp_path: Path) -> Callable[[Settings, Cell], Download]:
-    """Make a download in the test's folder."""
-    return lambda settings, cell: Download(tmp_path, settings, cell)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something has come to be."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.02)

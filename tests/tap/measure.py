@@ -3,6 +3,8 @@
 ``tests/tap/setup run --big python tests/tap/measure.py`` with the Python of the project.
 """
 
+# ruff: noqa: T201 - a command
+
 from __future__ import annotations
 
 import argparse
@@ -39,7 +41,11 @@ def main() -> int:
     service = Service(Path(os.environ["VIAMACHINAE_TAP"]))
     if not service.has_big:
         parser.error("the service lacks the table: tests/tap/setup up --big")
-    archive = {"chunk_rows": options.chunk_rows, "parallel": options.parallel, "cell_order": options.cell_order}
+    archive = {
+        "chunk_rows": options.chunk_rows,
+        "parallel": options.parallel,
+        "cell_order": options.cell_order,
+    }
     settings = settings_for("gaia-dr3", service.url, cuts=False, table=BIG.name, **archive)
     cells = cells_of_patch(*CENTRE, RADIUS + 0.1, options.cell_order)
     folder = Path(tempfile.mkdtemp())
@@ -52,9 +58,12 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     rows, size = sum(report["rows"] for report in reports), sum(report["bytes"] for report in reports)
-    print(f"{len(cells)} cells, {sum(report['chunks'] for report in reports)} jobs, {options.parallel} at once")
+    print(
+        f"{len(cells)} cells, {sum(report['chunks'] for report in reports)} jobs, {options.parallel} at once"
+    )
     print(f"{rows:,} rows, {size / 1e6:.1f} MB ({size / max(rows, 1):.0f} bytes a row)")
-    print(f"{seconds:.1f} s: {rows / seconds:,.0f} rows/s, {size / seconds / 1e6:.2f} MB/s; client {busy:.1f} s of CPU")
+    print(f"{seconds:.1f} s: {rows / seconds:,.0f} rows/s, {size / seconds / 1e6:.2f} MB/s")
+    print(f"the client used {busy:.1f} s of CPU")
     print(f"peak memory {peak:,.0f} MB, {peak - before:,.0f} MB above the start")
     print("every value as loaded" if same else "NOT WHAT WAS LOADED")
     return 0 if same else 1

@@ -16,4 +16,4 @@ if __name__ == "__main__":
     toml, cell, workplace, rows = sys.argv[1:]
     fetched = fetch_cell(load(toml), Cell.named(cell), Path(workplace))
     pq.write_table(fetched.table, rows)
-    print(json.dumps(fetched.report))
+    sys.stdout.write(json.dumps(fetched.report))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -12,10 +14,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from client import wait_for
 from service import Service
 from truth import digest, expected, expected_patch, settings_for
 
 from viamachinae.config.toml import dump
+from viamachinae.errors import ExitCode
 from viamachinae.schema.publish import file_sha256
 from viamachinae.stars.archive.cells import Cell
 
@@ -31,7 +35,16 @@ class Fetch:
 
     def __init__(self, folder: Path, toml: Path) -> None:
         self.folder = folder
-        self._command = [sys.executable, "-m", "viamachinae", "fetch", str(toml), "--out", str(folder), "--inline"]
+        self._command = [
+            sys.executable,
+            "-m",
+            "viamachinae",
+            "fetch",
+            str(toml),
+            "--out",
+            str(folder),
+            "--inline",
+        ]
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -58,20 +71,19 @@ def test_a_download_that_is_killed_twenty_times_is_the_same(service: Service, tm
     undisturbed, killed = Fetch(tmp_path / "undisturbed", toml), Fetch(tmp_path / "killed", toml)
     whole = undisturbed.finish()
     idle = undisturbed.finish()
-    # A process that lives this long at most does, on average, less than a thirtieth of the work.
-    longest = idle + (whole - idle) / 10
-    draws = random.Random(SEED)
-    kills = 0
-    while kills < KILLS:
+    draws = random.Random(SEED)  # noqa: S311 - no secret
+    for kill in range(KILLS):
+        # At random, but so early that something is left to do for every process after this one.
+        share = 1.0 - len(killed.cells()) / len(undisturbed.cells())
+        latest = idle + 0.7 * share * (whole - idle) / (KILLS - kill)
         with killed.start() as process:
             try:
-                process.wait(draws.uniform(0.0, longest))
+                process.wait(draws.uniform(0.3 * idle, latest))
             except subprocess.TimeoutExpired:
                 process.kill()
-                kills += 1
                 continue
-            _, stderr = process.communicate()
-            pytest.fail(f"it ended by itself with {process.returncode} after {kills} kills: {stderr.decode()}")
+            stderr = process.stderr.read() if process.stderr else b""
+            pytest.fail(f"it ended by itself with {process.returncode} after {kill} kills: {stderr.decode()}")
     before = len(killed.cells())
     killed.finish()
 
@@ -88,7 +100,26 @@ def test_a_download_that_is_killed_twenty_times_is_the_same(service: Service, tm
     assert not list((killed.folder / "downloads").iterdir())
     # A kill between the server's making a job and its name in the journal leaves one that was never run.
     left = service.jobs()
-    print(f"{kills} kills, {before} of {len(got)} cells done before the last run, {killed.attached()} jobs "
-          f"taken up by the processes that ended cells, {len(left)} jobs left that were never run")  # fmt: skip
+    logging.getLogger(__name__).info(
+        "%d kills; %d of %d cells done before the last run; %d jobs taken up; %d left that never ran",
+        *(KILLS, before, len(got), killed.attached(), len(left)),
+    )
     assert set(left.values()) <= {"PENDING"}
     assert len(left) < KILLS
+
+
+def test_a_download_that_is_interrupted_says_how_to_go_on(service: Service, tmp_path: Path) -> None:
+    toml = tmp_path / "scan.toml"
+    toml.write_text(dump(settings_for("gaia-dr3", service.url, chunk_rows=1000)))
+    fetch = Fetch(tmp_path / "out", toml)
+    with fetch.start() as process:
+        wait_for(lambda: fetch.cells() and service.executing())
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.RESUME, stderr.decode()
+    assert b"run the same command again" in stderr
+    assert b"Traceback" not in stderr
+    fetch.finish()
+    got = pa.concat_tables([pq.read_table(path) for path in fetch.cells().values()]).sort_by("source_id")
+    assert digest(got) == digest(expected_patch("gaia-dr3"))
+    assert service.jobs() == {}

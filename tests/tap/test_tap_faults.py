@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import requests
-from conftest import Download, wait_for
+from client import Download, wait_for
 from service import Service
 from truth import digest, expected, settings_for
 
-from viamachinae.config.settings import Settings
-from viamachinae.errors import DataError, ResumeError
+from viamachinae.errors import DataError, ResumeError, TaskError
 from viamachinae.stars.archive.cells import Cell
 from viamachinae.stars.archive.fetch import fetch_cell
 
@@ -24,6 +23,13 @@ pytestmark = pytest.mark.tap
 
 FULL = Cell(4, 285)
 TABLE = "gaiadr3.gaia_source"
+
+
+def _hold(stack: ExitStack, service: Service, workplace: Path) -> None:
+    """Make the first job of a download wait, from the moment its plan is made to the end of the stack."""
+    wait_for((workplace / "plan.json").exists)
+    stack.enter_context(service.locked(TABLE))
+    wait_for(service.executing)
 
 
 @pytest.fixture
@@ -46,17 +52,12 @@ def test_fewer_rows_than_there_are_is_an_error(stingy: Service, tmp_path: Path) 
     assert stingy.jobs() == {}
 
 
-def _executing(service: Service) -> list[str]:
-    return [job for job, phase in service.jobs().items() if phase == "EXECUTING"]
-
-
 def test_stopped_in_mid_job_it_leaves_at_once_and_goes_on_later(service: Service, tmp_path: Path) -> None:
     settings = settings_for("gaia-dr3", service.url, chunk_rows=1000)
     stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool, _held_job(service, tmp_path) as hold:
+    with ThreadPoolExecutor(1) as pool, ExitStack() as held:
         running = pool.submit(fetch_cell, settings, FULL, tmp_path, stop=stop)
-        hold()
-        wait_for(lambda: _executing(service))
+        _hold(held, service, tmp_path)
         begun = time.monotonic()
         stop.set()
         error = running.exception(timeout=60)
@@ -71,9 +72,8 @@ def test_stopped_in_mid_job_it_leaves_at_once_and_goes_on_later(service: Service
 
 def _interrupted(service: Service, running: Download) -> str:
     """Kill a download while its job runs, and return the job."""
-    with _held_job(service, running.workplace) as hold, running.start() as process:
-        hold()
-        wait_for(lambda: _executing(service))
+    with ExitStack() as held, running.start() as process:
+        _hold(held, service, running.workplace)
         wait_for(lambda: list(running.workplace.glob("*.job")))
         process.kill()
         process.wait()
@@ -83,10 +83,8 @@ def _interrupted(service: Service, running: Download) -> str:
         return job
 
 
-def test_killed_in_mid_job_the_next_one_takes_the_job_up(
-    service: Service, download: Callable[[Settings, Cell], Download]
-) -> None:
-    running = download(settings_for("gaia-dr3", service.url, chunk_rows=1000), FULL)
+def test_killed_in_mid_job_the_next_one_takes_the_job_up(service: Service, tmp_path: Path) -> None:
+    running = Download(tmp_path, settings_for("gaia-dr3", service.url, chunk_rows=1000), FULL)
     job = _interrupted(service, running)
     wait_for(lambda: service.jobs()[job] == "COMPLETED")
     table, report = running.finish()
@@ -95,12 +93,10 @@ def test_killed_in_mid_job_the_next_one_takes_the_job_up(
     assert service.jobs() == {}
 
 
-def test_killed_and_the_job_deleted_meanwhile_it_asks_anew(
-    service: Service, download: Callable[[Settings, Cell], Download]
-) -> None:
-    running = download(settings_for("gaia-dr3", service.url, chunk_rows=1000), FULL)
+def test_killed_and_the_job_deleted_meanwhile_it_asks_anew(service: Service, tmp_path: Path) -> None:
+    running = Download(tmp_path, settings_for("gaia-dr3", service.url, chunk_rows=1000), FULL)
     job = _interrupted(service, running)
-    requests.delete(f"{service.url}/async/{job}", timeout=30)
+    service.delete(job)
     assert service.jobs() == {}
     table, _ = running.finish()
     assert digest(table) == digest(expected("gaia-dr3", 4, FULL.pixel))
@@ -110,10 +106,9 @@ def test_killed_and_the_job_deleted_meanwhile_it_asks_anew(
 def test_a_service_that_restarts_in_mid_job_is_waited_for(service: Service, tmp_path: Path) -> None:
     settings = settings_for("gaia-dr3", service.url, chunk_rows=1000)
     with ThreadPoolExecutor(1) as pool:
-        with _held_job(service, tmp_path) as hold:
+        with ExitStack() as held:
             running = pool.submit(fetch_cell, settings, FULL, tmp_path)
-            hold()
-            wait_for(lambda: _executing(service))
+            _hold(held, service, tmp_path)
             service.stop_server(jobs=False)
             time.sleep(1.0)
         service.start()
@@ -123,22 +118,13 @@ def test_a_service_that_restarts_in_mid_job_is_waited_for(service: Service, tmp_
     assert service.jobs() == {}
 
 
-class _held_job:  # noqa: N801 - a context, as a function would be
-    """Make the first job of a download wait, from the moment its plan is made to the end of the context."""
-
-    def __init__(self, service: Service, workplace: Path) -> None:
-        self._lock = service.locked(TABLE)
-        self._plan = workplace / "plan.json"
-
-    def __enter__(self) -> Callable[[], None]:
-        self._held = False
-        return self._hold
-
-    def _hold(self) -> None:
-        wait_for(self._plan.exists)
-        self._lock.__enter__()
-        self._held = True
-
-    def __exit__(self, *error: object) -> None:
-        if self._held:
-            self._lock.__exit__(None, None, None)
+def test_a_job_that_takes_too_long_is_given_up(service: Service, tmp_path: Path) -> None:
+    settings = settings_for("gaia-dr3", service.url, chunk_rows=1000, budget=6.0)
+    with ThreadPoolExecutor(1) as pool, ExitStack() as held:
+        running = pool.submit(fetch_cell, settings, FULL, tmp_path)
+        _hold(held, service, tmp_path)
+        error = running.exception(timeout=60)
+        assert isinstance(error, TaskError)
+        assert "archive.budget" in str(error)
+        assert "\n" not in str(error)
+        assert service.jobs() == {}

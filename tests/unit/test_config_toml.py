@@ -313,7 +313,7 @@ def test_every_setting_stands_below_its_description():
     for name, section in Settings():
         at = rows.index(f"[{name}]")
         for key, field in type(section).model_fields.items():
-            if (name, key) == ("mock", "streams"):
+            if (name, key) in {("mock", "streams"), ("mock", "progenitors")}:  # tables of their own
                 continue
             own = next(i for i in range(at, len(rows)) if re.match(rf"(# )?{key} = ", rows[i]))
             comment = []

@@ -286,9 +286,7 @@ def test_the_regions_of_a_group_are_one_task() -> None:
     presentations, evaluations = region_work(region(), tree)
     assert found.work.tasks == 1
     scores = next(stage for stage in found.stages if stage.stage == "scores")
-    assert scores.longest == pytest.approx(
-        1.0 + 2 * presentations / 1000.0 + 2 * evaluations / 10_000.0
-    )
+    assert scores.longest == pytest.approx(1.0 + 2 * presentations / 1000.0 + 2 * evaluations / 10_000.0)
 
 
 @pytest.mark.parametrize(

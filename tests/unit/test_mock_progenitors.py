@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 import pandas as pd
 import pytest
 
+from viamachinae.calibration.comparable import check_comparable
 from viamachinae.config.mocksky import MockProgenitor, MockStream
 from viamachinae.config.settings import MockSettings, Settings
 from viamachinae.config.toml import dump, parse
@@ -38,6 +40,7 @@ PAL5 = MockProgenitor(
     feh=-1.4,
 )
 MOCK = MockSettings(density=0.01, progenitors=(PAL5,))
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 HALF = np.linspace(0.0, 0.06, 61)  # Gyr: the orbit over the length of the stream
 
 
@@ -259,6 +262,13 @@ def test_settings_of_progenitors_come_back_from_their_text():
     assert "# radial_velocity: its radial velocity" in dump(Settings())
 
 
+def test_the_example_of_the_documentation_is_read_and_bound():
+    text = (DOCS / "mock_streams.toml").read_text(encoding="utf-8")
+    assert text.strip() in (DOCS / "mock.md").read_text(encoding="utf-8")
+    for example in parse(text, source="mock_streams.toml", folder=None).mock.progenitors:
+        assert len(spray(example.model_copy(update={"age": 0.2}), 10, 1).leading) == 10
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -273,6 +283,12 @@ def test_impossible_settings_are_refused(line, words):
     with pytest.raises(ConfigError) as caught:
         parse(TEXT + line, source="scan.toml", folder=None)
     assert words in str(caught.value)
+
+
+def test_a_null_scan_has_no_progenitors():
+    with pytest.raises(ConfigError, match=r"injected streams \['Pal 5'\]; make it with mock.streams empty"):
+        check_comparable(Settings(), Settings(mock=MOCK))
+    check_comparable(Settings(mock=MockSettings(progenitors=(PAL5,))), Settings())
 
 
 def test_names_are_unique_among_streams_of_both_kinds():

@@ -24,6 +24,7 @@ IGNORED: Mapping[str, str] = {
     "masks": "known objects of the real sky; the masked area is taken off",
     "regions.group_size": "shares out work, never changes a result",
     "mock.streams": "a null sky has none",
+    "mock.progenitors": "a null sky has none",
     "runner": "shares out work, never changes a result",
 }
 
@@ -52,9 +53,13 @@ def check_comparable(settings: Settings, null_settings: Settings) -> None:
         values), the null scan has injected streams, or it reads the very
         tables of the scan.
     """
-    if null_settings.stars.source == "mock" and null_settings.mock.streams:
-        names = [stream.name for stream in null_settings.mock.streams]
-        msg = f"the null scan has injected streams {names}; make it with mock.streams empty"
+    null = null_settings.mock
+    names = [*(s.name for s in null.streams), *(p.name for p in null.progenitors)]
+    if null_settings.stars.source == "mock" and names:
+        msg = (
+            f"the null scan has injected streams {names}; "
+            "make it with mock.streams empty, and mock.progenitors as well"
+        )
         raise ConfigError(msg)
     if settings.stars.source == "files" == null_settings.stars.source:
         shared = sorted({str(p) for p in settings.stars.paths} & {str(p) for p in null_settings.stars.paths})

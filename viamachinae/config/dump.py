@@ -73,7 +73,7 @@ def _tables(
     name: str, model: type[BaseModel], values: tuple[BaseModel, ...], field: FieldInfo
 ) -> Iterator[str]:
     if not values:
-        keys = [f"# {key}: {f.description}" for key, f in model.model_fields.items()]
+        keys = [_comment(f"{key}: {f.description}") for key, f in model.model_fields.items()]
         head = f"{field.description}: a table [[{name}]] for each, with the keys"
         yield "\n".join([_comment(head), *keys])
     for i, value in enumerate(values):

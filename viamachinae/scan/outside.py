@@ -73,7 +73,7 @@ def _remote(url: str) -> str:
 
 def _of_list(url: str) -> str | None:
     """Return the hash of a small remote file, None where there is none."""
-    from viamachinae.stars.files.places import streamed, unreachable
+    from viamachinae.stars.files.places import reason, streamed, unreachable
 
     try:
         with streamed(url) as handle:
@@ -81,18 +81,18 @@ def _of_list(url: str) -> str | None:
     except FileNotFoundError:
         return None
     except unreachable() as error:
-        msg = f"{url}: cannot be read ({error}); check stars.paths"
+        msg = f"{url}: cannot be read ({reason(error)}); check stars.paths"
         raise DataError(msg) from error
 
 
 def _of_file(place: str) -> str:
-    from viamachinae.stars.files.places import opened, unreachable
+    from viamachinae.stars.files.places import opened, reason, unreachable
 
     try:
         with opened(place) as handle:
             return _of_open(handle)
     except unreachable() as error:
-        msg = f"{place}: cannot be read ({error}); check stars.paths"
+        msg = f"{place}: cannot be read ({reason(error)}); check stars.paths"
         raise DataError(msg) from error
 
 

@@ -31,7 +31,8 @@ _LOOK = 0.1  # s between two looks at whether to stop
 _BLOCK = 1 << 18  # bytes read at once
 _SMALL = 1 << 24  # bytes of an answer that is no table of stars
 _CONNECT = 30.0  # s
-_BUSY = (408, 425, 429)
+_SLOW = (408, 504)
+_BUSY = (425, 429)
 _GONE = (404, 410)
 
 
@@ -160,6 +161,8 @@ class Connection:
                 text = ""
             words += f": {text}" if text else ""
             status, wait = response.status_code, retry_after(response.headers.get("Retry-After"))
+        if status in _SLOW:
+            raise SlowError(words, wait)
         if status in _BUSY or status >= 500:
             raise TransientError(words, wait)
         if status in _GONE:

@@ -148,7 +148,7 @@ class Errands:
         self._place.forget_job(name)
 
     def tidy(self, patience: Patience) -> None:
-        """Delete the jobs that are still in the journal; one that cannot be deleted is left to the service."""
+        """Delete the jobs that are in the journal; one that cannot be deleted is left to the service."""
         short = self._short(patience)
         for name, job in self._place.jobs().items():
             try:

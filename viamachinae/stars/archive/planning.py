@@ -63,6 +63,9 @@ def columns_of(catalogue: Catalogue, errands: Errands, patience: Patience) -> Qu
         Required columns are missing.
     """
     present = _head(catalogue.table, errands, patience)
+    if len(catalogue.expressions(present)) < len(catalogue.columns):
+        # a column left out by mistake would be missed much later: it must lack twice
+        present |= _head(catalogue.table, errands, patience)
     expressions = catalogue.expressions(present)
     required = [column.name for column in CELLS.columns if not column.optional]
     lacking = [name for name in required if name not in expressions]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from viamachinae.schema import CELLS
 from viamachinae.stars.archive.catalogues import Catalogue, names_in
 
 __all__ = ["Query"]
@@ -33,8 +34,9 @@ class Query:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the result's columns."""
-        return (*self.expressions, "ruwe") if self.ruwe else tuple(self.expressions)
+        """Names of the result's columns, in the order of ``schema.CELLS``."""
+        found = {*self.expressions, "ruwe"} if self.ruwe else set(self.expressions)
+        return tuple(name for name in CELLS.names if name in found)
 
     def rows(self, low: int, high: int) -> str:
         """Return the query for the sources with ``low <= source_id < high``."""

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-import io
+import html
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ ENDED_WELL = "COMPLETED"
 _WAITING = ("PENDING", "HELD")
 _RUNNING = ("QUEUED", "EXECUTING", "SUSPENDED", "UNKNOWN")
 _ENDED_BADLY = ("ERROR", "ABORTED", "ARCHIVED")
+_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>(.*?)</(?:\w+:)?message>", re.DOTALL)
 
 
 class Service:
@@ -106,9 +108,8 @@ class Service:
             try:
                 if self.connection.ask(method, job, patience, data, follow=False).location:
                     return
-                self.phase(
-                    job, patience
-                )  # what answers with a page instead of a redirection may not have done it
+                # what answers with a page instead of sending on may not have done it
+                self.connection.ask("GET", f"{job}/phase", patience)
             except LostJobError:
                 return
             except FaultError as fault:
@@ -125,17 +126,12 @@ class Service:
 
     def _complaint(self, job: str, patience: Patience) -> str:
         """Return what a service says of a job that failed."""
-        from pyvo.io.uws import parse_job
-
         try:
-            document = self.connection.ask("GET", job, patience).body
+            document = self.connection.ask("GET", job, patience).body.decode("utf-8", "replace")
         except FaultError as fault:
             return fault.words
-        try:
-            summary = parse_job(io.BytesIO(document)).errorsummary
-            text = "" if summary is None else str(summary.message.content)
-        except Exception:  # noqa: BLE001 - the parser raises whatever a damaged document leads it to
-            text = ""
+        message = _MESSAGE.search(document)
+        text = html.unescape(message[1]) if message else ""
         return brief(text) or "it gives no reason"
 
 

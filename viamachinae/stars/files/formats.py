@@ -16,7 +16,7 @@ from viamachinae.config.paths import is_url
 from viamachinae.errors import DataError
 from viamachinae.stars.files import fits, parquet, text, votable
 from viamachinae.stars.files.columns import Chunk, TableHead
-from viamachinae.stars.files.places import exists, stamp, unreachable
+from viamachinae.stars.files.places import exists, reason, stamp, unreachable
 from viamachinae.stars.files.region import Near
 
 __all__ = ["SUFFIXES", "read_columns", "read_head"]
@@ -120,6 +120,5 @@ def _format(place: str) -> _Format:
 
 
 def _unreadable(place: str, kind: _Format, error: BaseException) -> DataError:
-    first_line = str(error).strip().partition("\n")[0] or type(error).__name__
     advice = "try the URL by hand, or download the file" if is_url(place) else "copy or make the file again"
-    return DataError(f"{place}: cannot be read as {kind.name} ({first_line}); {advice}")
+    return DataError(f"{place}: cannot be read as {kind.name} ({reason(error)}); {advice}")

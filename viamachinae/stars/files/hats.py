@@ -13,7 +13,7 @@ from viamachinae.config.paths import is_url, local_path
 from viamachinae.errors import DataError
 from viamachinae.stars.files.columns import TableHead
 from viamachinae.stars.files.parquet import head_of_schema
-from viamachinae.stars.files.places import unreachable
+from viamachinae.stars.files.places import reason, unreachable
 from viamachinae.stars.files.region import MARGIN, Region
 
 __all__ = ["Catalogue", "catalogue"]
@@ -91,8 +91,9 @@ def catalogue(place: str) -> Catalogue:
             warnings.simplefilter("ignore")  # that it has no list of partitions, or no common schema
             found = read_hats(place if is_url(place) else local_path(place), read_moc=False)
     except (*_REFUSED, *unreachable()) as error:
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
-        msg = f"{place}: cannot be read as a HATS catalogue ({first}); copy it again, or name its files"
+        msg = (
+            f"{place}: cannot be read as a HATS catalogue ({reason(error)}); copy it again, or name its files"
+        )
         raise DataError(msg) from error
     main = found.main_catalog if isinstance(found, CatalogCollection) else found
     if not isinstance(main, Catalog):

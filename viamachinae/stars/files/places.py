@@ -18,7 +18,17 @@ from urllib.parse import urlsplit
 from viamachinae.config.paths import HATS_FILES, is_hats, is_table, is_url, local_path
 from viamachinae.errors import DataError
 
-__all__ = ["exists", "hats_at", "opened", "remote_facts", "remote_tables", "stamp", "streamed", "unreachable"]
+__all__ = [
+    "exists",
+    "hats_at",
+    "opened",
+    "reason",
+    "remote_facts",
+    "remote_tables",
+    "stamp",
+    "streamed",
+    "unreachable",
+]
 
 _GZIP = b"\x1f\x8b"
 _BUFFER = 1 << 16
@@ -102,7 +112,7 @@ def remote_tables(url: str) -> tuple[str, ...]:
         return (url,)
     fs, path = _remote(url)
     try:
-        found = fs.glob(path) if "*" in url else fs.find(path)
+        found = fs.glob(path) if "*" in url else fs.find(path) or [fs.info(path)["name"]]
     except unreachable() as error:
         raise _not_there(url, error) from error
     urls = sorted(fs.unstrip_protocol(p) for p in found)
@@ -140,6 +150,12 @@ def unreachable() -> tuple[type[BaseException], ...]:
     return (OSError, EOFError, ValueError, KeyError, *loaded)
 
 
+def reason(error: BaseException) -> str:
+    """Return in one line what went wrong; fsspec calls all that fails a missing file, and keeps the cause."""
+    cause = error.__cause__ or error
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__
+
+
 class _Raw(io.RawIOBase):
     """A remote file as one that Python can buffer."""
 
@@ -158,8 +174,7 @@ class _Raw(io.RawIOBase):
 
 
 def _not_there(url: str, error: BaseException) -> DataError:
-    first = str(error).strip().partition("\n")[0] or type(error).__name__
-    return DataError(f"{url}: cannot be reached ({type(error).__name__}: {first}); correct stars.paths")
+    return DataError(f"{url}: cannot be reached ({reason(error)}); correct stars.paths")
 
 
 def _remote(url: str) -> tuple[Any, str]:
@@ -169,7 +184,7 @@ def _remote(url: str) -> tuple[Any, str]:
 
         fs, path = url_to_fs(url, **_options(urlsplit(url).scheme))
     except (ImportError, ValueError) as error:
-        msg = f"{url}: {error}; give URLs that fsspec knows, with its package for them, or download the files"
+        msg = f"{url}: {error}; URLs need the packages of: pip install 'viamachinae[remote]'"
         raise DataError(msg) from error
     return fs, path
 
