@@ -40,7 +40,8 @@ class Fault:
         reports an error, with status 200); of an answer with a table: ``cut`` (close in the middle of a body
         whose length was announced), ``short`` (the same, unannounced), ``missing``, ``doubled`` (a row),
         ``overflow``, ``moved`` (a row with a foreign identifier), ``nameless`` (a column less),
-        ``miscount`` (one more than there are); of a job, asked for anything: ``failed``, ``lost``.
+        ``miscount`` (one more than there are); of a job, asked for anything: ``failed``, ``lost``;
+        asked to run: ``refused`` (it does, and says that it did before).
     step : str
         Where: sync, create, run, phase, job, result, delete, or ``any``.
     times : int
@@ -104,6 +105,7 @@ class FakeTap:
         self.jobs: dict[str, _Job] = {}
         self.log: list[str] = []  # steps in the order of their requests
         self.runs: Counter[str] = Counter()  # query: how often a job of it was run
+        self.secrets: list[str] = []  # what came as Authorization
         self.played: Counter[str] = Counter()  # kind of fault: how often
         self.draw: Callable[[str], Fault | None] = lambda step: None
         self.lock = threading.RLock()
@@ -235,6 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self, method: str) -> None:
         url = urllib.parse.urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
+        self.server_tap.secrets += filter(None, [self.headers.get("Authorization")])
         text = url.query if method == "GET" else self.rfile.read(length).decode()
         form = {k.upper(): v[0] for k, v in urllib.parse.parse_qs(text).items()}
         path = url.path.removeprefix("/tap/").strip("/").split("/")
@@ -292,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
             tap.jobs.pop(name, None)
             self._send(303, b"", {"Location": f"{tap.url}/async"})
         elif step == "run":
-            self._run(name, job, form)
+            self._run(name, job, form, fault)
         elif step == "phase":
             self._send(200, tap.phase(job).encode(), kind="text/plain")
         elif step == "results":
@@ -300,7 +303,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, self._summary(name, job), kind="text/xml")
 
-    def _run(self, name: str, job: _Job, form: Mapping[str, str]) -> None:
+    def _run(self, name: str, job: _Job, form: Mapping[str, str], fault: Fault | None) -> None:
+        if fault and fault.kind == "refused":
+            self.server_tap.begin(job)
         if job.phase != "PENDING":
             self._send(400, b"the job runs already")
             return

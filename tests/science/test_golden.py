@@ -249,4 +249,4 @@ def rewrite() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(rewrite())
+    sys.exit(rewrite() or None)

@@ -118,7 +118,7 @@ def test_queries_name_their_table_range_cuts_and_columns():
     query = Query(
         catalogue, {"source_id": "source_id", "matched_transits": "matched_observations"}, ruwe=True
     )
-    assert query.columns == ("source_id", "matched_transits", "ruwe")
+    assert query.columns == ("source_id", "ruwe", "matched_transits")
     assert query.rows(8, 16) == (
         "SELECT s.source_id, s.matched_observations AS matched_transits, r.ruwe "
         "FROM gaiadr2.gaia_source AS s "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from viamachinae.stars.archive.workplace import Workplace
 
@@ -23,6 +26,8 @@ def test_a_part_counts_only_with_its_receipt_and_undamaged(tmp_path):
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
+    assert place.part("0-4") is None
+    pq.write_table(pa.table({"source_id": [1, 2, 4]}), file)  # whole, but not what was published
     assert place.part("0-4") is None
     file.unlink()
     assert place.part("0-4") is None
@@ -57,7 +62,7 @@ def test_what_a_dead_process_was_writing_is_swept_away(tmp_path):
     scratch.write_bytes(b"x")
     Workplace(tmp_path)
     assert scratch.exists()  # this process lives
-    dead = scratch.with_name(scratch.name.replace(f"~{__import__('os').getpid()}~", "~4194305~"))
+    dead = scratch.with_name(scratch.name.replace(f"~{os.getpid()}~", "~4194305~"))
     scratch.rename(dead)
     Workplace(tmp_path)
     assert not dead.exists()
