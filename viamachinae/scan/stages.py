@@ -7,6 +7,7 @@ Every function takes a task, the store and the settings, and returns
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ __all__ = [
     "read_patches",
     "read_scores",
 ]
+
+logger = logging.getLogger(__name__)
 
 StageFunction = Callable[[Task, Store, Settings], Products]
 
@@ -82,6 +85,8 @@ def _cells(
     folder = download_folder(store, task)
     folder.mkdir(parents=True, exist_ok=True)
     got = fetch_cell(settings, Cell.named(task.name), folder, stop=stop, heard=heard)
+    if got.report.get("lacks"):
+        logger.warning("cell %s: the archive lacks %s", task.name, ", ".join(got.report["lacks"]))
     writer = arrow_writer(got.table, {"release": str(got.report["release"])})
     return Products({cell_path(task): writer}, _plain(got.report))
 
