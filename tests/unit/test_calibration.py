@@ -239,6 +239,33 @@ def test_what_mends_real_measurements_may_be_absent_from_the_null_only():
         check_comparable(settings(), settings(selection={"ruwe_max": 1.4}))
 
 
+def test_dust_of_a_galaxia_sky_is_corrected_for_as_that_of_the_scan():
+    dust = {"extinction": {"map": "sfd"}}
+    real, null = {"source": "gaia-dr2"}, {"source": "galaxia-dr2"}
+    check_comparable(settings(stars=real, **dust), settings(stars=null, **dust))
+    with pytest.raises(ConfigError, match=r"extinction.map: 'sfd' in the scan, 'none' in the null scan"):
+        check_comparable(settings(stars=real, **dust), settings(stars=null))
+
+
+@pytest.mark.parametrize(
+    "null",
+    [
+        {"stars": {"source": "galaxia-dr2"}},
+        {"stars": {"source": "mock"}, "mock": {"release": "gaia-dr2"}},
+        {"stars": {"source": "files", "paths": ["b.parquet"], "release": "gaia-dr2"}},
+    ],
+)
+def test_a_null_sky_has_the_errors_of_the_same_release(null):
+    check_comparable(settings(stars={"source": "gaia-dr2"}), settings(**null))
+    with pytest.raises(ConfigError, match=r'of gaia-dr3, the null scan .* of gaia-dr2.*"galaxia-dr3"'):
+        check_comparable(settings(stars={"source": "gaia-dr3"}), settings(**null))
+
+
+def test_the_real_sky_is_no_null_sky():
+    with pytest.raises(ConfigError, match='"gaia-dr3", the real sky with its streams'):
+        check_comparable(settings(stars={"source": "gaia-dr3"}), settings(stars={"source": "gaia-dr3"}))
+
+
 def test_a_null_sky_has_no_streams():
     check_comparable(settings(mock={"streams": [STREAM]}), settings())
     with pytest.raises(ConfigError, match=r"injected streams \['s'\]"):

@@ -71,6 +71,7 @@ ONE_PROBLEM = [
     ("[[patches]]\nradius = 3\n", 1, "expected a table, written [patches]"),
     ('[stars]\nsource = "gaia"\n', 2, 'stars.source = "gaia": expected "gaia-dr2" or "gaia-dr3" or'),
     ('[stars]\nsource = "files"\n', 2, 'source = "files" needs paths'),
+    ('[stars]\nsource = "gaia-dr3"\nrelease = "gaia-dr2"\n', 2, 'is not that of source = "gaia-dr3"'),
     ("[regions]\nwidth = 2\nstride = 3\n", 2, "stride (3.0) must not exceed width (2.0)"),
     ("[regions]\nstride = 9\n", 2, "stride (9.0) must not exceed width (6.0)"),
     ("[regions]\nlimits = [-8, -18]\n", 2, "limits must rise from low to high"),

@@ -37,6 +37,9 @@ _REAL_ONLY: Mapping[str, object] = {
     "extinction.map": "none",
 }
 
+#: Sources whose stars are behind dust, so that they need the correction as much as real ones.
+_REDDENED = ("galaxia-dr2", "galaxia-dr3")
+
 
 def check_comparable(settings: Settings, null_settings: Settings) -> None:
     """Refuse a null scan that does not calibrate a scan.
@@ -50,8 +53,9 @@ def check_comparable(settings: Settings, null_settings: Settings) -> None:
     ------
     ConfigError
         A setting that shapes candidates differs (every one is named with both
-        values), the null scan has injected streams, or it reads the very
-        tables of the scan.
+        values), the null scan has injected streams, it reads the very
+        tables of the scan or Gaia's own sky, or the two skies have the errors of
+        different Gaia releases.
     """
     null = null_settings.mock
     names = [*(s.name for s in null.streams), *(p.name for p in null.progenitors)]
@@ -69,6 +73,12 @@ def check_comparable(settings: Settings, null_settings: Settings) -> None:
                 "such as a Galaxia mock of the same field, in stars.paths"
             )
             raise ConfigError(msg)
+    if null_settings.stars.source.startswith("gaia-"):
+        msg = (
+            f'the null scan has stars.source = "{null_settings.stars.source}", the real sky with its '
+            'streams; make it of a sky without, such as "galaxia-dr2" or "galaxia-dr3"'
+        )
+        raise ConfigError(msg)
     found = differences(settings, null_settings)
     if found:
         lines = [f"  {key}: {a!r} in the scan, {b!r} in the null scan" for key, (a, b) in found.items()]
@@ -79,6 +89,27 @@ def check_comparable(settings: Settings, null_settings: Settings) -> None:
             + ", ".join(IGNORED)
         )
         raise ConfigError(msg)
+    _check_releases(settings, null_settings)
+
+
+def _check_releases(settings: Settings, null_settings: Settings) -> None:
+    """Refuse a null sky measured as another release measures: DR2's proper motions are half as precise."""
+    ours, theirs = _release(settings), _release(null_settings)
+    if ours != theirs and "unknown" not in (ours, theirs):
+        msg = (
+            f"the scan has stars of {ours}, the null scan the errors of {theirs}; make the null scan with "
+            f'stars.source = "{ours.replace("gaia", "galaxia")}", or with mock.release or stars.release = '
+            f'"{ours}"'
+        )
+        raise ConfigError(msg)
+
+
+def _release(settings: Settings) -> str:
+    """Return the Gaia release whose errors the stars have, ``unknown`` where the settings do not say."""
+    stars = settings.stars
+    if stars.downloads:
+        return f"gaia-{stars.source.rpartition('-')[2]}"
+    return stars.release if stars.source == "files" else settings.mock.release
 
 
 def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[object, object]]:
@@ -100,7 +131,8 @@ def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[
     Two settings are ignored under a condition. The mock sky's count only when
     both scans are made of it. Cuts on the quality of the measurements, the
     zero-point of the parallaxes and the correction for dust may be absent from
-    the null scan: they mend what a mock sky does not have.
+    the null scan: they mend what a mock sky does not have. The Galaxia catalogues
+    have dust: there the correction counts.
     """
     ours, theirs = _flat(settings), _flat(null_settings)
     both_mock = settings.stars.source == null_settings.stars.source == "mock"
@@ -109,7 +141,8 @@ def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[
         section = key.split(".")[0]
         if key in IGNORED or section in IGNORED or (section == "mock" and not both_mock):
             continue
-        if key in _REAL_ONLY and theirs[key] == _REAL_ONLY[key]:
+        reddened = key == "extinction.map" and null_settings.stars.source in _REDDENED
+        if key in _REAL_ONLY and theirs[key] == _REAL_ONLY[key] and not reddened:
             continue
         if value != theirs[key]:
             found[key] = (value, theirs[key])

@@ -18,8 +18,8 @@ CAVEATS = (
     ),
     (
         "A null scan of a Galaxia (or any smooth mock) sky gives a lower limit on false candidates: that sky "
-        "has no extinction, no scanning-law pattern, no clusters, no dwarf galaxies and no debris, and each "
-        "of these makes structure that a search can take for a stream."
+        "has no scanning-law pattern, no clusters, no dwarf galaxies, no debris, and no extinction or that "
+        "of a model, and each of these makes structure that a search can take for a stream."
     ),
     (
         "The limits are exact for the counting noise of the null scan alone; they do not cover how far the "

@@ -102,6 +102,12 @@ class StarSettings(Section):
         if "" in self.paths:
             msg = "paths holds an empty text; name a file, a folder or a URL"
             raise ValueError(msg)
+        if self.downloads and self.release not in ("unknown", f"gaia-{self.source[-3:]}"):
+            msg = (
+                f'release = "{self.release}" is not that of source = "{self.source}"; release is said of '
+                "files alone: leave it out"
+            )
+            raise ValueError(msg)
         if self.source == "files" and not self.paths:
             msg = 'source = "files" needs paths: a list of at least one table'
             raise ValueError(msg)
