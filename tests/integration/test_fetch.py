@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from viamachinae.cli.main import main
 from viamachinae.config.settings import MockSettings, Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import DataError, ExitCode, ResumeError, TaskError
-from viamachinae.scan import plan
+from viamachinae.scan import masking, plan
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.masking import masks_near
 from viamachinae.scan.runner import InlineRunner, ThreadRunner
@@ -225,3 +226,34 @@ def test_threads_stop_when_the_caller_gives_up():
     assert stop.is_set()
     assert len(started) < len(tasks)
     assert np.unique(started).size == len(started)
+
+
+def test_cells_may_go_when_the_stars_are_there(archive: Archive, tmp_path: Path):
+    run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
+    archive.asked.clear()
+    shutil.rmtree(tmp_path / "cells")
+    again = run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
+    assert archive.asked == []
+    assert sum(again.done_now.values()) == 0
+    assert {state.stage: state.done for state in status(tmp_path)}["stars"] == 3
+    # a patch that is made anew gets its own cells back, and no others
+    (tmp_path / "receipts" / "stars" / f"{names_of(tmp_path)[2]}.json").unlink()
+    run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
+    assert sorted(archive.asked) == sorted(plan.cell_names(scan(), row_of(2)))
+
+
+def names_of(out: Path) -> list[str]:
+    return list(pq.read_table(out / "patches.parquet").to_pandas()["patch"])
+
+
+def test_another_table_of_known_objects_redoes_the_table_of_masks(
+    archive: Archive, tmp_path: Path, monkeypatch
+):
+    run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
+    known = masking.masks_of(scan())
+    more = known.iloc[[0]].assign(name="new galaxy", ra=147.5, dec=23.5, radius=0.5)
+    monkeypatch.setattr(masking, "masks_of", lambda settings: pd.concat([known, more], ignore_index=True))
+    assert status(tmp_path)[0].done == 0
+    again = run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
+    assert again.done_now == {"patches": 1, "cells": 0, "stars": 1}
+    assert "new galaxy" in set(pq.read_table(tmp_path / "masks.parquet").to_pandas()["name"])

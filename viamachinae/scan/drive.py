@@ -112,12 +112,17 @@ def _stars(work: Work) -> tuple[Task, pd.DataFrame, list[Task]] | None:
     fingerprints = [file_fingerprint(path) for path in files]
     cells = {task.name: task for task in plan.cell_tasks(settings, table)}
     tasks = plan.star_tasks(settings, table, fingerprints, cells)
-    if not all(store.done(task) for task in tasks):
-        _check(work, table, list(cells.values()))
-    got = {task.name: task for task in work.run(list(cells.values()))}
-    for task in got.values():
+    left = [task for task in tasks if not store.done(task)]
+    # Cells whose patches are done may have been deleted since.
+    wanted = [cells[name] for name in sorted({ref.name for task in left for ref in task.of("cells")})]
+    if left:
+        _check(work, table, wanted)
+    got = work.run(wanted)
+    for task in got:
         shutil.rmtree(download_folder(store, task), ignore_errors=True)
-    stars = work.run(plan.star_tasks(settings, table, fingerprints, got))
+    missing = {task.name for task in wanted} - {task.name for task in got}
+    there = {name: task for name, task in cells.items() if name not in missing}
+    stars = work.run(plan.star_tasks(settings, table, fingerprints, there))
     finished = {task.name for task in stars}
     work.result.blocked = [name for name in table["patch"] if name not in finished]
     return patches[0], table, stars

@@ -13,7 +13,7 @@ from viamachinae.config.settings import MaskSettings, Settings
 from viamachinae.scan.task import fingerprint
 from viamachinae.schema import MASKS
 
-__all__ = ["masks_key", "masks_near", "masks_of"]
+__all__ = ["all_masks_key", "masks_key", "masks_near", "masks_of"]
 
 
 def masks_of(settings: Settings) -> pd.DataFrame:
@@ -35,10 +35,16 @@ def masks_near(settings: Settings, patch: Mapping[Hashable, Any]) -> pd.DataFram
     return near(masks_of(settings), float(patch["ra"]), float(patch["dec"]), settings.fiducial.radius)
 
 
+def all_masks_key(settings: Settings) -> str:
+    """Return a hash of everything that is known of the masks: what the table of masks depends on."""
+    rows = masks_of(settings).astype(object)
+    return fingerprint(rows.where(rows.notna(), None).to_numpy().tolist())
+
+
 def masks_key(settings: Settings, patch: Mapping[Hashable, Any]) -> str:
     """Return a hash of the circles that touch a patch: all that the stars depend on.
 
     So neither another table of facts nor another radius far away redoes a patch.
     """
-    circles = MASKS.conform(masks_near(settings, patch))[["name", "ra", "dec", "radius"]]
-    return fingerprint(circles.to_numpy().tolist())
+    circles = MASKS.conform(masks_near(settings, patch))[["ra", "dec", "radius"]]
+    return fingerprint(sorted(circles.to_numpy().tolist()))

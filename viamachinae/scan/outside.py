@@ -51,7 +51,7 @@ def file_fingerprint(place: str | Path) -> str:
 def _inside(folder: Path) -> list[Path]:
     """Return the files that make up a folder of tables, in an order that its place does not change."""
     lists = _HATS_LISTS if is_hats(folder) else ()
-    every = [Path(here, name) for here, _, names in os.walk(folder) for name in names]
+    every = [Path(here, name) for here, _, names in os.walk(folder, followlinks=True) for name in names]
     wanted = [p for p in every if p.suffix in _PARQUET_ENDINGS or p.name in lists]
     return sorted(wanted, key=lambda p: p.relative_to(folder).parts)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from viamachinae.config.settings import Settings
-from viamachinae.scan.masking import masks_key
+from viamachinae.scan.masking import all_masks_key, masks_key
 from viamachinae.scan.sections import SKY, VERSIONS, settings_hash
 from viamachinae.scan.task import Task, TaskRef, fingerprint
 
@@ -66,7 +66,7 @@ def task(
 
 def patch_task(settings: Settings) -> Task:
     """Return the task that lays out the patches."""
-    return task(settings, "patches", SKY, (), {})
+    return task(settings, "patches", SKY, (), {"masks": all_masks_key(settings)})
 
 
 def cell_names(settings: Settings, patch: Mapping[Hashable, Any]) -> list[str]:
@@ -111,7 +111,7 @@ def star_tasks(
         if cells.keys() >= set(needed):
             work = {
                 "patch": {str(k): v for k, v in row.items()},
-                "files": sorted(files),
+                "files": fingerprint(sorted(files)),
                 "masks": masks_key(settings, row),
             }
             inputs = [cells[name].ref for name in needed]

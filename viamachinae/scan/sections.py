@@ -53,7 +53,6 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "archive.table",
         "selection.parallax_max",
         "selection.g_max",
-        "selection.zero_point",
     ),
     "stars": (
         "stars.source",

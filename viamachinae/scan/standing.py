@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
-from viamachinae.scan.masking import masks_key
+from viamachinae.scan.masking import all_masks_key, masks_key
 from viamachinae.scan.sections import SKY, STAGES
 from viamachinae.scan.store import Receipt, Store
 from viamachinae.scan.task import TaskRef
@@ -15,6 +17,8 @@ from viamachinae.schema import PATCHES
 
 __all__ = ["Standing", "standings"]
 
+#: Its tables may be deleted when the stars that they were made for are there.
+_PASSING = "cells"
 _SKY_STAGES = ("patches", "streams", "report")
 
 
@@ -66,7 +70,11 @@ def standings(store: Store, settings: Settings, *, files: bool = True) -> list[S
             str(receipt.body["name"]): receipt
             for receipt in store.receipts(stage)
             if _holds(store, settings, receipt, valid)
-            and (not files or store.done(TaskRef(stage, str(receipt.body["name"]), receipt.key)))
+            and (
+                not files
+                or stage == _PASSING
+                or store.done(TaskRef(stage, str(receipt.body["name"]), receipt.key))
+            )
         }
         names = _names(stage, store, settings, valid)
         if names is not None:
@@ -83,10 +91,17 @@ def _holds(store: Store, settings: Settings, receipt: Receipt, valid: dict[str, 
         if ours is None or ours.key != ref.key:
             return False
     body = receipt.body
-    if body["stage"] == "stars" and body["work"].get("masks") != masks_key(settings, body["work"]["patch"]):
+    if not _masked_alike(settings, body["stage"], body["work"]):
         return False
     expected = plan.task(settings, body["stage"], body["name"], receipt.inputs, body["work"])
     return expected.key == receipt.key
+
+
+def _masked_alike(settings: Settings, stage: str, work: Mapping[str, Any]) -> bool:
+    """Say whether known objects are masked as the settings and the tables of the package now say."""
+    if stage == "patches":
+        return bool(work.get("masks") == all_masks_key(settings))
+    return stage != "stars" or bool(work.get("masks") == masks_key(settings, work["patch"]))
 
 
 def _names(stage: str, store: Store, settings: Settings, valid: dict[str, Receipt]) -> set[str] | None:
