@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket
 import struct
 import threading
@@ -36,20 +37,22 @@ class Fault:
     ----------
     kind : str
         ``status`` (answer with that HTTP status), ``reset`` (close the connection hard), ``stall`` (send
-        nothing for a while, then close), ``html`` (a page, with status 200), ``error`` (a VOTable that
-        reports an error, with status 200); of an answer with a table: ``cut`` (close in the middle of a body
+        nothing for a while, then close), ``redirect`` (answer with that status and ``location``), ``html``
+        (a page, with status 200), ``error`` (a VOTable that reports an error, with status 200);
+        of an answer with a table: ``cut`` (close in the middle of a body
         whose length was announced), ``short`` (the same, unannounced), ``missing``, ``doubled`` (a row),
         ``overflow``, ``moved`` (a row with a foreign identifier), ``nameless`` (a column less),
-        ``miscount`` (one more than there are); of a job, asked for anything: ``failed``, ``lost``;
+        ``miscount`` (one more than there are); of a job, asked for anything: ``failed``, ``fatal`` (the
+        same, and the service says so), ``lost``;
         asked to run: ``refused`` (it does, and says that it did before).
     step : str
-        Where: sync, create, run, phase, job, result, delete, or ``any``.
+        Where: sync, create, run, phase, job, result, delete, login (redirect), or ``any``.
     times : int
         How often.
     skip : int
         How many requests of this step go well before.
-    status, retry_after, seconds : int, str, float
-        Of the kinds ``status`` and ``stall``.
+    status, retry_after, seconds, location : int, str, float, str
+        Of the kinds ``status``, ``redirect`` and ``stall``; ``{job}`` stands for the job that is asked.
     """
 
     kind: str
@@ -59,6 +62,7 @@ class Fault:
     status: int = 503
     retry_after: str = ""
     seconds: float = 30.0
+    location: str = ""
 
 
 @dataclass
@@ -67,7 +71,7 @@ class _Job:
     maxrec: int | None
     phase: str = "PENDING"
     ends: float = 0.0
-    runs: int = 0
+    failure: str = "transient"
 
 
 class FakeTap:
@@ -85,6 +89,8 @@ class FakeTap:
         BINARY2, BINARY or TABLEDATA.
     login : (str, str), optional
         User and password without which nothing is answered.
+    jobs_at : str
+        Path below which jobs are announced.
     """
 
     def __init__(
@@ -95,12 +101,15 @@ class FakeTap:
         hard_limit: int = 10_000_000,
         serialization: str = "BINARY2",
         login: tuple[str, str] | None = None,
+        jobs_at: str = "/tap/async",
     ) -> None:
         self.tables = {name: table.sort_by("source_id").combine_chunks() for name, table in tables.items()}
         self.job_seconds = job_seconds
         self.hard_limit = hard_limit
         self.serialization = serialization
         self.login = login
+        self.logins = 0
+        self.jobs_at = jobs_at
         self.faults: list[Fault] = []
         self.jobs: dict[str, _Job] = {}
         self.log: list[str] = []  # steps in the order of their requests
@@ -123,6 +132,7 @@ class FakeTap:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/tap"
+        self.list_of_jobs = self.url.removesuffix("/tap") + self.jobs_at
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -240,8 +250,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server_tap.secrets += filter(None, [self.headers.get("Authorization")])
         text = url.query if method == "GET" else self.rfile.read(length).decode()
         form = {k.upper(): v[0] for k, v in urllib.parse.parse_qs(text).items()}
-        path = url.path.removeprefix("/tap/").strip("/").split("/")
+        path = re.sub(r"^/tap/|^.*/(?=async(/|$))", "", url.path).strip("/").split("/")
         try:
+            if method == "DELETE" and path == ["async"]:
+                self.server_tap.log.append("delete all")
+                self._send(405, b"all jobs?")
+                return
             if self.server_tap.login and not self._known(path, form):
                 return
             if path[0] == "async" and len(path) > 1:
@@ -255,11 +269,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _known(self, path: list[str], form: Mapping[str, str]) -> bool:
         if self.path == "/login":
+            if any(fault.step == "login" for fault in self.server_tap.faults):
+                self._misbehaves(self.server_tap.fault_at("login"))
+                return False
             known = (form.get("USERNAME"), form.get("PASSWORD")) == self.server_tap.login
-            cookie = {"Set-Cookie": "JSESSIONID=known; Path=/"} if known else {}
+            with self.server_tap.lock:
+                self.server_tap.logins += known
+                cookie = {"Set-Cookie": f"JSESSIONID=known{self.server_tap.logins}; Path=/"} if known else {}
             self._send(200 if known else 401, b"welcome" if known else b"wrong password", cookie)
             return False
-        if "JSESSIONID=known" in self.headers.get("Cookie", ""):
+        if self.headers.get("Cookie") == f"JSESSIONID=known{self.server_tap.logins}":
             return True
         self._send(401, b"log in first")
         return False
@@ -275,7 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif form.get("REQUEST") != "doQuery" or form.get("LANG") != "ADQL":
             self._send(400, complaint("REQUEST and LANG are needed"))
         else:
-            self._send(303, b"", {"Location": f"{tap.url}/async/{tap.create(form['QUERY'], maxrec)}"})
+            self._send(303, b"", {"Location": f"{tap.list_of_jobs}/{tap.create(form['QUERY'], maxrec)}"})
 
     def _job(self, method: str, name: str, what: str, form: Mapping[str, str]) -> None:
         tap = self.server_tap
@@ -285,15 +304,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "lost":
             tap.jobs.pop(name, None)
         job = tap.jobs.get(name)
-        if fault and fault.kind == "failed" and job:
-            job.phase = "ERROR"
-        if self._misbehaves(fault):
+        if fault and fault.kind in ("failed", "fatal") and job:
+            job.phase, job.failure = "ERROR", {"failed": "transient", "fatal": "fatal"}[fault.kind]
+        if self._misbehaves(fault, name):
             return
         if job is None:
             self._send(404, b"<html><body>no such job</body></html>")
         elif deletes:
             tap.jobs.pop(name, None)
-            self._send(303, b"", {"Location": f"{tap.url}/async"})
+            self._send(303, b"", {"Location": tap.list_of_jobs})
         elif step == "run":
             self._run(name, job, form, fault)
         elif step == "phase":
@@ -313,7 +332,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server_tap.begin(job)
         else:
             job.phase = "ABORTED"
-        self._send(303, b"", {"Location": f"{self.server_tap.url}/async/{name}"})
+        self._send(303, b"", {"Location": f"{self.server_tap.list_of_jobs}/{name}"})
 
     def _result(self, job: _Job, fault: Fault | None) -> None:
         if self.server_tap.phase(job) != "COMPLETED":
@@ -325,8 +344,8 @@ class _Handler(BaseHTTPRequestHandler):
         phase = self.server_tap.phase(job)
         result = f"{self.server_tap.url}/async/{name}/results/result"
         error = (
-            '<uws:errorSummary type="transient" hasDetail="false"><uws:message>the disk of the server is full'
-            "</uws:message></uws:errorSummary>"
+            f'<uws:errorSummary type="{job.failure}" hasDetail="false"><uws:message>the disk of the server '
+            "is full</uws:message></uws:errorSummary>"
             if phase == "ERROR"
             else ""
         )
@@ -358,13 +377,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(200, body.encode(), kind="text/xml")
 
-    def _misbehaves(self, fault: Fault | None) -> bool:
+    def _misbehaves(self, fault: Fault | None, job: str = "") -> bool:
         """Answer wrongly where the fault concerns any answer; return whether that was all."""
         if fault is None:
             return False
         if fault.kind == "status":
             more = {"Retry-After": fault.retry_after} if fault.retry_after else {}
             self._send(fault.status, b"<html><title>busy</title></html>", more)
+        elif fault.kind == "redirect":
+            self._send(fault.status, b"moved", {"Location": fault.location.format(job=job)})
         elif fault.kind == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True

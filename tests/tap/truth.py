@@ -26,7 +26,8 @@ _SPELLINGS = {
 }
 # A star of a mock gets its noise after the download: none may be left behind that this could bring in.
 _NOISE_SIGMAS = 6
-_NOISE_G = 0.1  # mag
+# A star of Gaia may have its parallax corrected, by less than this.
+_ZERO_POINT = 0.15  # mas
 
 
 def settings_for(source: str, url: str, *, cuts: bool = True, **archive: Any) -> Settings:
@@ -100,5 +101,5 @@ def _passes(table: pa.Table, *, mock: bool) -> np.ndarray:
     error = table["parallax_error"].to_numpy().astype(np.float64)
     with np.errstate(invalid="ignore"):
         if mock:
-            return (parallax < PARALLAX_MAX + _NOISE_SIGMAS * error) & (g < G_MAX + _NOISE_G)
-        return (parallax < PARALLAX_MAX) & (g < G_MAX)
+            return (parallax < PARALLAX_MAX + _NOISE_SIGMAS * error) & (g < G_MAX)
+        return (parallax < PARALLAX_MAX + _ZERO_POINT) & (g < G_MAX)

@@ -15,8 +15,9 @@ TABLE = pa.table({"source_id": [1, 2, 3]})
 def test_a_part_counts_only_with_its_receipt_and_undamaged(tmp_path):
     place = Workplace(tmp_path / "deep" / "cell")
     assert place.part("0-4") is None
-    place.publish("0-4", TABLE)
+    place.publish("0-4", TABLE, 77)
     assert Workplace(tmp_path / "deep" / "cell").part("0-4").equals(TABLE)
+    assert (Workplace(tmp_path / "deep" / "cell").size("0-4"), place.size("4-8")) == (77, 0)
     file, receipt = (tmp_path / "deep" / "cell" / f"0-4.{end}" for end in ("parquet", "json"))
     good = receipt.read_text()
     for bad in ('{"rows": 2, ' + good[good.index('"sha') :], "[]", "", "{"):
@@ -48,7 +49,7 @@ def test_the_journal_survives_and_forgets(tmp_path):
 
 def test_clearing_leaves_nothing(tmp_path):
     place = Workplace(tmp_path)
-    place.publish("0-4", TABLE)
+    place.publish("0-4", TABLE, 77)
     place.keep_plan({"asked": "x"})
     place.keep_job("0-4", "http://a/async/1", "SELECT 1")
     place.clear()

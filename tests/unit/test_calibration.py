@@ -261,6 +261,44 @@ def test_a_null_sky_has_the_errors_of_the_same_release(null):
         check_comparable(settings(stars={"source": "gaia-dr3"}), settings(**null))
 
 
+def _depths(ours, theirs):
+    """A scan of Gaia DR2 with these selections and its null scan of the embedded mock sky."""
+    null = {"selection": {"g_max": theirs.pop("selection", None)}, "mock": theirs}
+    return settings(stars={"source": "gaia-dr2"}, selection={"g_max": ours}), settings(**null)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (20.2, {"g_max": 20.2}),
+        (20.0, {"g_max": 20.2, "selection": 20.0}),
+        (20.2, {"g_max": 20.2, "selection": 20.5}),
+    ],
+)
+def test_skies_that_are_as_deep_are_comparable(ours, theirs, caplog):
+    check_comparable(*_depths(ours, theirs))
+    assert not caplog.records
+
+
+def test_skies_of_other_depths_are_refused():
+    with pytest.raises(ConfigError, match=r"selection.g_max: 20.5 in the scan, None in the null scan"):
+        check_comparable(*_depths(20.5, {"g_max": 20.2}))
+    with pytest.raises(ConfigError, match=r"G = 20.5 \(selection.g_max\), .* G = 20.2 \(mock.g_max\)"):
+        check_comparable(*_depths(20.5, {"g_max": 20.2, "selection": 20.5}))
+
+
+def test_a_depth_that_one_sky_does_not_state_is_warned_of(caplog):
+    check_comparable(*_depths(None, {"g_max": 20.2}))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    said = record.getMessage()
+    assert 'unknown limit (stars.source = "gaia-dr2" without selection.g_max)' in said
+    assert "the null scan to G = 20.2 (mock.g_max)" in said
+    caplog.clear()
+    check_comparable(settings(stars={"source": "gaia-dr2"}), settings(stars={"source": "galaxia-dr2"}))
+    assert not caplog.records
+
+
 def test_the_real_sky_is_no_null_sky():
     with pytest.raises(ConfigError, match='"gaia-dr3", the real sky with its streams'):
         check_comparable(settings(stars={"source": "gaia-dr3"}), settings(stars={"source": "gaia-dr3"}))

@@ -19,7 +19,7 @@ import pytest
 
 from viamachinae.anomaly.region import SCORERS
 from viamachinae.cli import main as cli
-from viamachinae.config.settings import DensitySettings, ScorerSettings, Settings
+from viamachinae.config.settings import DensitySettings, MockSettings, ScorerSettings, Settings
 from viamachinae.config.toml import dump
 from viamachinae.density import engine, train
 from viamachinae.density.schedule import Schedule
@@ -27,7 +27,7 @@ from viamachinae.errors import ConfigError, DataError, ExitCode
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.forecast import estimate as room
 from viamachinae.scan.forecast import fits as fits_room
-from viamachinae.scan.forecast import machine, sample
+from viamachinae.scan.forecast import footprint, machine, sample
 from viamachinae.scan.forecast.estimate import Estimate, estimate, makespan, region_work
 from viamachinae.scan.forecast.fits import COSTS, FITS, FitCost
 from viamachinae.scan.forecast.footprint import memory
@@ -44,6 +44,8 @@ from viamachinae.scan.ray_runner import cores
 from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.sections import SCORER_SECTIONS, STAGES
 from viamachinae.scan.status import status
+from viamachinae.schema import CELLS
+from viamachinae.schema.io import write_table
 from viamachinae.sky.patches import make_patches
 
 TREE: dict[str, Any] = {
@@ -174,6 +176,58 @@ def test_other_patches_are_scaled_from_those_that_were_loaded(monkeypatch: pytes
         assert one.n_stars == pytest.approx(other.n_stars, rel=0.3)
     known = workload(settings(), patches, 1, {w.patch: w.n_stars for w in every})
     assert [w.n_stars for w in known] == [w.n_stars for w in every]
+
+
+@pytest.mark.parametrize(("g_max", "deepest"), [(None, 21.0), (19.0, 19.0), (22.0, 21.0)])
+def test_the_mock_sky_that_stands_in_is_as_deep_as_the_archive(
+    g_max: float | None, deepest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = {"ra": 229.0, "dec": -0.1, "distance": 21.0, "pmra": -2.7, "pmdec": -2.7, "radial_velocity": -58.0}
+    tree = settings(
+        stars={"source": "gaia-dr3"},
+        selection={"g_max": g_max},
+        mock={"density": 0.1, "progenitors": [{"name": "Pal 5", "n_stars": 10} | far]},
+    )
+    stand_in = sample._stand_in(tree)
+    assert stand_in.mock == MockSettings(g_max=deepest, release="gaia-dr3")
+    assert stand_in.stars.source == "mock"
+    drawn: list[MockSettings] = []
+
+    def cell_stars(mock: MockSettings, seed: int, cell: int) -> pd.DataFrame:
+        drawn.append(mock)
+        return pd.DataFrame({"ra": [1.0]})
+
+    monkeypatch.setattr("viamachinae.stars.mock.cells.cell_stars", cell_stars)
+    assert sample.star_weights(tree, make_patches(tree.patches)) is not None
+    assert {mock.g_max for mock in drawn} == {deepest}
+    assert sample._stand_in(settings()) == settings()
+
+
+def test_cells_are_counted_where_they_are_downloaded() -> None:
+    works = [a_patch(region()), a_patch(region(), name="q")]
+    tree = settings(stars={"source": "gaia-dr3"}, archive={"cell_order": 4})
+    names = [f"o4-{k:05d}" for k in range(9)]
+    found = room._estimate(tree, works, MACHINE, room.Done.nothing(), 0.0, names)
+    # 11,000 stars in 113 deg2, and 9 cells of 13.4 deg2
+    rows = 9 * 11_000 * 13.4287 / 112.991
+    assert found.disk.cells == pytest.approx(150.0 * rows, rel=1e-3)
+    assert found.disk.total > found.disk.cells + found.disk.stars
+    assert any("0.0 GB are to be downloaded" in note for note in found.notes)
+    plain = room._estimate(settings(), works, MACHINE, room.Done.nothing(), 0.0)
+    assert plain.disk.cells == 0.0
+
+
+def test_a_row_of_a_cell_takes_as_much_disk_as_is_counted(tmp_path: Path) -> None:
+    generator, n = np.random.default_rng(1), 20_000
+    columns: dict[str, Any] = {c.name: generator.normal(0.0, 3.0, n) for c in CELLS.columns}
+    columns["source_id"] = np.sort(generator.integers(0, 1 << 53, n))
+    columns["ref_epoch"] = 2016.0
+    columns["radial_velocity"] = columns["radial_velocity_error"] = np.nan
+    for name in ("visibility_periods_used", "matched_transits", "astrometric_params_solved"):
+        columns[name] = generator.integers(10, 30, n)
+    del columns["popid"]
+    write_table(CELLS.conform(pd.DataFrame(columns)), CELLS, tmp_path / "cell.parquet")
+    assert (tmp_path / "cell.parquet").stat().st_size / n == pytest.approx(footprint._CELL_ROW, rel=0.1)
 
 
 def test_stars_of_files_are_counted_by_position(tmp_path: Path) -> None:

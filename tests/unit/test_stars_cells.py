@@ -4,6 +4,8 @@ import healpy
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
+from scipy import stats
 
 from viamachinae.config.settings import Settings
 from viamachinae.errors import ConfigError, DataError
@@ -11,8 +13,9 @@ from viamachinae.schema import CELLS, STARS
 from viamachinae.schema.io import write_table
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.patches import make_patches
+from viamachinae.stars.archive import noise
 from viamachinae.stars.archive.cells import Cell, cells_of_patch
-from viamachinae.stars.archive.noise import observed
+from viamachinae.stars.archive.noise import deviates, observed
 from viamachinae.stars.archive.read import read_cells
 from viamachinae.stars.load import check_inputs, load_patch
 from viamachinae.stars.mock.noise import bp_rp_error
@@ -145,7 +148,7 @@ def test_empty_cells_repeated_cells_and_missing_values(tmp_path):
     assert counted["duplicates"] == len(stars)
     parts[second]["pmra"] += 1.0
     with pytest.raises(
-        DataError, match=r"source_id \d+ stands in the downloaded cells with different values"
+        DataError, match=r"source_id \d+ stands in the downloaded cells more than once with different pmra"
     ):
         read(settings, [*paths, *written(tmp_path / "others", parts)])
 
@@ -210,6 +213,33 @@ def test_a_cell_without_a_column_that_is_needed_is_named(tmp_path):
     assert len(read(scan(), paths)[0])
 
 
+@pytest.mark.parametrize("given", [{"paths": ["a.parquet"]}, {"columns": {"pmra": "PMRA"}}])
+@pytest.mark.parametrize("source", ["gaia-dr3", "galaxia-dr2", "mock"])
+def test_what_is_said_of_files_is_refused_elsewhere(source, given):
+    with pytest.raises(ValidationError, match=rf'of files alone, and source = "{source}" reads none'):
+        Settings.model_validate({"stars": {"source": source} | given})
+
+
+def test_a_zero_point_without_a_cut_is_refused():
+    with pytest.raises(ValidationError, match="zero_point = true changes no star without a cut"):
+        Settings.model_validate({"selection": {"zero_point": True, "parallax_max": None}})
+    assert Settings.model_validate({"selection": {"zero_point": True}}).selection.zero_point
+
+
+@pytest.mark.parametrize(
+    ("stars", "release"),
+    [
+        ({"source": "gaia-dr2"}, "gaia-dr2"),
+        ({"source": "galaxia-dr3"}, "gaia-dr3"),
+        ({"source": "files", "paths": ["a"]}, "unknown"),
+        ({"source": "files", "paths": ["a"], "release": "gaia-dr3"}, "gaia-dr3"),
+        ({"source": "mock"}, "unknown"),
+    ],
+)
+def test_the_release_that_stars_follow(stars, release):
+    assert Settings.model_validate({"stars": stars}).stars.gaia_release == release
+
+
 def test_columns_to_carry_are_known_before_any_download():
     settings = scan("gaia-dr3", stars={"carry": ["radial_velocity", "teff"]})
     with pytest.raises(
@@ -218,22 +248,68 @@ def test_columns_to_carry_are_known_before_any_download():
         check_inputs(settings, make_patches(settings.patches))
 
 
+def test_deviates_are_normal_and_independent():
+    n = 100_000
+    for first, step in ((3 << 52, 1), (3 << 52, 1 << 35), (0, 1 << 7), ((1 << 62) + 5, 3)):
+        ids = first + step * np.arange(n)
+        draws = deviates(ids, 20, 4)
+        assert (draws.shape, draws.dtype) == ((4, n), np.float64)
+        for row in draws:
+            assert stats.kstest(row, "norm").pvalue > 1e-4
+        assert np.abs(draws).max() < 7.0
+        # of one star, of neighbouring identifiers, of neighbouring seeds; and of their sizes
+        others = [np.roll(draws, shift, axis=1) for shift in (1, 2, 128)] + [deviates(ids, 21, 4)]
+        found = np.vstack([draws, *others])
+        for values in (found, found**2):
+            np.testing.assert_allclose(np.corrcoef(values), np.eye(len(found)), atol=5.5 / np.sqrt(n))
+
+
+def test_a_star_keeps_its_deviates_whoever_else_is_asked_for():
+    ids = np.random.default_rng(0).integers(0, 1 << 62, 1000)
+    draws = deviates(ids, 7, 4)
+    order = np.random.default_rng(1).permutation(1000)[:300]
+    np.testing.assert_array_equal(deviates(ids[order], 7, 4), draws[:, order])
+    np.testing.assert_array_equal(deviates(ids[:1], 7, 2), draws[:2, :1])
+    assert (deviates(ids, 8, 4) != draws).all()
+    assert np.isfinite(deviates(np.array([0, (1 << 63) - 1]), (1 << 63) - 1, 4)).all()
+    assert deviates(np.array([], np.int64), 1, 4).shape == (4, 0)
+
+
+def test_the_words_are_those_of_splitmix64():
+    # of a generator that starts at 1234567 (rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64)
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    steps = np.array([(1234567 + (k + 1) * 0x9E3779B97F4A7C15) % (1 << 64) for k in range(4)], np.uint64)
+    assert noise._mixed(steps).tolist() == published
+
+
+def test_noise_of_the_colour_follows_the_colour():
+    true = pd.concat([sources(Cell(ORDER, 100 + i), 4000) for i in range(5)], ignore_index=True)
+    true["phot_g_mean_mag"] = np.float32(19.5)
+    scatters = []
+    for bp_rp in (0.3, 1.0, 2.0):
+        true["bp_rp"] = np.float32(bp_rp)
+        scatters.append((observed(true, 4).bp_rp - true.bp_rp).std())
+        assert scatters[-1] == pytest.approx(bp_rp_error(np.array([19.5]), bp_rp)[0], rel=0.03)
+    assert scatters[0] < 0.95 * scatters[1] < 0.8 * scatters[2]
+
+
 def test_noise_follows_the_errors_and_their_correlation():
     n = 40_000
     true = pd.concat([sources(Cell(ORDER, 100 + i), 4000) for i in range(10)], ignore_index=True)
     true["parallax_pmra_corr"], true["parallax_pmdec_corr"] = -0.3, 0.5
     true["phot_g_mean_mag"] = 19.0
-    seen = observed(true, np.random.default_rng(1))
-    deviates = np.array([(seen[c] - true[c]) / true[f"{c}_error"] for c in ("pmra", "pmdec", "parallax")])
-    np.testing.assert_allclose(deviates.mean(1), 0.0, atol=5.0 / np.sqrt(n))
+    true["bp_rp"] = 1.0
+    seen = observed(true, 1)
+    found = np.array([(seen[c] - true[c]) / true[f"{c}_error"] for c in ("pmra", "pmdec", "parallax")])
+    np.testing.assert_allclose(found.mean(1), 0.0, atol=5.0 / np.sqrt(n))
     expected = np.array([[1.0, 0.4, -0.3], [0.4, 1.0, 0.5], [-0.3, 0.5, 1.0]])
-    np.testing.assert_allclose(np.cov(deviates), expected, atol=0.03)
+    np.testing.assert_allclose(np.cov(found), expected, atol=0.03)
     colour = seen.bp_rp - true.bp_rp
     assert colour.std() == pytest.approx(bp_rp_error(np.array([19.0]))[0], rel=0.02)
     np.testing.assert_allclose(seen.phot_bp_mean_mag - true.phot_bp_mean_mag, colour, atol=1e-6)
     same = ["source_id", "ra", "dec", "phot_g_mean_mag", "pmra_error"]
     pd.testing.assert_frame_equal(seen[same], true[same])
-    alone = observed(true.drop(columns=[c for c in true if c.endswith("_corr")]), np.random.default_rng(1))
+    alone = observed(true.drop(columns=[c for c in true if c.endswith("_corr")]), 1)
     np.testing.assert_array_equal(alone.pmra, seen.pmra)  # the first of the three never depends on them
     free = np.array([(alone[c] - true[c]) / true[f"{c}_error"] for c in ("pmra", "pmdec", "parallax")])
     np.testing.assert_allclose(np.cov(free), np.eye(3), atol=0.03)
@@ -242,10 +318,10 @@ def test_noise_follows_the_errors_and_their_correlation():
 def test_impossible_correlations_still_give_finite_noise_of_the_right_size():
     true = sources(Cell(ORDER, 7), 4000)
     true["pmra_pmdec_corr"], true["parallax_pmra_corr"], true["parallax_pmdec_corr"] = 1.0, 1.0, -1.0
-    seen = observed(true, np.random.default_rng(2))
+    seen = observed(true, 2)
     for name in ("pmra", "pmdec", "parallax"):
-        deviates = (seen[name] - true[name]) / true[f"{name}_error"]
-        assert deviates.std() == pytest.approx(1.0, abs=0.06)
+        found = (seen[name] - true[name]) / true[f"{name}_error"]
+        assert found.std() == pytest.approx(1.0, abs=0.06)
 
 
 def test_every_patch_sees_the_same_galaxia_star(tmp_path):
@@ -272,6 +348,24 @@ def test_every_patch_sees_the_same_galaxia_star(tmp_path):
     assert not true.loc[here.source_id].popid.isin([10, 11]).any()
     assert report["inserted"] == true.popid.isin([10, 11]).sum() > 100
     assert report["read"] == report["inserted"] + report["outside"] + len(here)
+
+
+def test_the_noise_of_a_star_depends_on_no_cut_and_on_no_order_of_cells(tmp_path):
+    settings = scan("galaxia-dr3")
+    whole = read(settings, written(tmp_path / "whole", frames()))[0].set_index("source_id")
+    bright = {cell: frame[frame.phot_g_mean_mag < 19.0] for cell, frame in frames().items()}
+    cut = read(settings, written(tmp_path / "bright", bright))[0].set_index("source_id")
+    assert 500 < len(cut) < len(whole)
+    pd.testing.assert_frame_equal(cut, whole.loc[cut.index])
+    everything = pd.concat(frames().values(), ignore_index=True)
+    larger = {}
+    for pixel, frame in everything.groupby(everything.source_id.to_numpy() >> 59 - 2 * (ORDER - 1)):
+        larger[Cell(ORDER - 1, int(pixel))] = frame
+    coarse = read(settings, written(tmp_path / "coarse", larger))[0].set_index("source_id")
+    assert len(larger) < len(frames())
+    pd.testing.assert_frame_equal(coarse, whole)
+    other = read(scan("galaxia-dr2"), written(tmp_path / "dr2", frames(), "gaia-dr2"))[0]
+    assert (other.set_index("source_id").pmra != whole.pmra).all()
 
 
 def test_the_galaxia_catalogues_and_their_populations(tmp_path):

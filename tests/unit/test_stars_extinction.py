@@ -249,7 +249,7 @@ def test_archives_ask_for_the_maps_before_any_work(tmp_path, maps, source):
 
 def test_what_cannot_be_corrected_is_refused_before_any_work(tmp_path, maps):
     cases = [
-        ({"stars": {"source": "mock"}}, ConfigError, "the mock sky has no dust"),
+        ({"stars": {"source": "mock", "paths": []}}, ConfigError, "the mock sky has no dust"),
         ({"stars": {"release": "unknown"}}, DataError, "no extinction law .* 'unknown'"),
         (
             {

@@ -151,12 +151,28 @@ def test_inputs_are_checked_without_reading_rows(path, tmp_path, monkeypatch):
     good = scan(path)
     check_inputs(good, make_patches(good.patches))
     south = make_patches(good.patches.model_copy(update={"centres": ((359.0, 20.0),)}))
-    with pytest.raises(DataError, match=r"J2356.0\+2000: no file has stars between dec 5 and 35 deg"):
+    with pytest.raises(
+        DataError,
+        match=r"J2356.0\+2000: no file .* between dec 5 and 35 deg; the files cover dec 54\S+ to 85\S+ deg",
+    ):
         check_inputs(good, south)
     with pytest.raises(DataError, match="no such file"):
         check_inputs(scan(tmp_path / "none.fits"), south)
     with pytest.raises(DataError, match="missing columns: label"):
         check_inputs(scan(path, stars={"carry": ["label"]}), south)
+
+
+def test_files_that_miss_a_patch_are_told_in_few_words(tmp_path):
+    stars = sky(200)
+    for k, dec in enumerate(np.repeat(np.arange(-80.0, 80.0, 4.0), 3)):
+        if abs(dec - 20.0) > 5.0:
+            stars.assign(dec=dec + np.linspace(0.0, 1.0, 200)).to_parquet(tmp_path / f"{k:03d}.parquet")
+    settings = scan(tmp_path, patches={"centres": [(359.0, 20.5)], "radius": 3.0}, fiducial={"radius": 3})
+    with pytest.raises(DataError, match="no file has stars between") as found:
+        check_inputs(settings, make_patches(settings.patches))
+    assert "cover dec -80 to -79, -76 to -75, -72 to -71, -68 to -67, -64 to -63, 32 ranges more deg" in str(
+        found.value
+    )
 
 
 def test_the_mock_sky_comes_with_its_truth():

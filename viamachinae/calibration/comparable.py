@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from viamachinae.config import Settings
 from viamachinae.errors import ConfigError
 
 __all__ = ["IGNORED", "check_comparable", "differences"]
+
+_log = logging.getLogger(__name__)
 
 #: Settings that may differ between a scan and its null scan, with the reason.
 #: Everything that is not named here is compared, so a new setting is compared by default.
@@ -55,7 +58,11 @@ def check_comparable(settings: Settings, null_settings: Settings) -> None:
         A setting that shapes candidates differs (every one is named with both
         values), the null scan has injected streams, it reads the very
         tables of the scan or Gaia's own sky, or the two skies have the errors of
-        different Gaia releases.
+        different Gaia releases or other faint limits.
+
+    Notes
+    -----
+    A warning is logged where the faint limit of one sky alone is known.
     """
     null = null_settings.mock
     names = [*(s.name for s in null.streams), *(p.name for p in null.progenitors)]
@@ -90,6 +97,7 @@ def check_comparable(settings: Settings, null_settings: Settings) -> None:
         )
         raise ConfigError(msg)
     _check_releases(settings, null_settings)
+    _check_depths(settings, null_settings)
 
 
 def _check_releases(settings: Settings, null_settings: Settings) -> None:
@@ -106,10 +114,35 @@ def _check_releases(settings: Settings, null_settings: Settings) -> None:
 
 def _release(settings: Settings) -> str:
     """Return the Gaia release whose errors the stars have, ``unknown`` where the settings do not say."""
-    stars = settings.stars
-    if stars.downloads:
-        return f"gaia-{stars.source.rpartition('-')[2]}"
-    return stars.release if stars.source == "files" else settings.mock.release
+    return settings.mock.release if settings.stars.source == "mock" else settings.stars.gaia_release
+
+
+def _check_depths(settings: Settings, null_settings: Settings) -> None:
+    """Refuse a null sky to another faint limit: its densities are trained on other stars."""
+    ours, theirs = _faint_limit(settings), _faint_limit(null_settings)
+    if ours == theirs:
+        return
+    words = f"the scan has stars {_depth(settings)}, the null scan {_depth(null_settings)}"
+    advice = "give both the same selection.g_max, which a mock sky must reach (mock.g_max)"
+    if ours is None or theirs is None:
+        _log.warning("%s: unless they are as deep, candidates are not as frequent; %s", words, advice)
+        return
+    msg = f"{words}: candidates are not as frequent; {advice}"
+    raise ConfigError(msg)
+
+
+def _faint_limit(settings: Settings) -> float | None:
+    """Return the faint limit in G (mag) of the stars, None where the settings do not say."""
+    limits = [settings.selection.g_max, settings.mock.g_max if settings.stars.source == "mock" else None]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _depth(settings: Settings) -> str:
+    limit = _faint_limit(settings)
+    if limit is None:
+        return f'to an unknown limit (stars.source = "{settings.stars.source}" without selection.g_max)'
+    name = "selection.g_max" if limit == settings.selection.g_max else "mock.g_max"
+    return f"to G = {limit} ({name})"
 
 
 def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[object, object]]:
@@ -128,18 +161,23 @@ def differences(settings: Settings, null_settings: Settings) -> dict[str, tuple[
 
     Notes
     -----
-    Two settings are ignored under a condition. The mock sky's count only when
-    both scans are made of it. Cuts on the quality of the measurements, the
+    Some settings are ignored under a condition. The mock sky's count only when
+    both scans are made of it. ``selection.g_max`` does not where both skies end at the
+    same G, since a mock sky ends at ``mock.g_max``. Cuts on the quality of the measurements, the
     zero-point of the parallaxes and the correction for dust may be absent from
     the null scan: they mend what a mock sky does not have. The Galaxia catalogues
     have dust: there the correction counts.
     """
     ours, theirs = _flat(settings), _flat(null_settings)
     both_mock = settings.stars.source == null_settings.stars.source == "mock"
+    limit = _faint_limit(settings)
+    as_deep = limit is not None and limit == _faint_limit(null_settings)
     found: dict[str, tuple[object, object]] = {}
     for key, value in ours.items():
         section = key.split(".")[0]
         if key in IGNORED or section in IGNORED or (section == "mock" and not both_mock):
+            continue
+        if key == "selection.g_max" and as_deep:
             continue
         reddened = key == "extinction.map" and null_settings.stars.source in _REDDENED
         if key in _REAL_ONLY and theirs[key] == _REAL_ONLY[key] and not reddened:

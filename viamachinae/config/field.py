@@ -78,6 +78,16 @@ class StarSettings(Section):
         """Whether the stars come from an archive, cell by cell."""
         return self.source.startswith(("gaia-", "galaxia-"))
 
+    @property
+    def gaia_release(self) -> Literal["gaia-dr2", "gaia-dr3", "unknown"]:
+        """The Gaia release that the stars follow, ``unknown`` where the source does not say.
+
+        The Galaxia catalogues follow one each; the embedded mock sky the one of ``mock.release``.
+        """
+        if self.downloads:
+            return "gaia-dr2" if self.source.endswith("-dr2") else "gaia-dr3"
+        return self.release if self.source == "files" else "unknown"
+
     @field_validator("columns")
     @classmethod
     def _known(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
@@ -102,7 +112,14 @@ class StarSettings(Section):
         if "" in self.paths:
             msg = "paths holds an empty text; name a file, a folder or a URL"
             raise ValueError(msg)
-        if self.downloads and self.release not in ("unknown", f"gaia-{self.source[-3:]}"):
+        for name in ("paths", "columns"):
+            if self.source != "files" and getattr(self, name):
+                msg = (
+                    f'{name} is said of files alone, and source = "{self.source}" reads none: leave it out, '
+                    'or set source = "files"'
+                )
+                raise ValueError(msg)
+        if self.downloads and self.release not in ("unknown", self.gaia_release):
             msg = (
                 f'release = "{self.release}" is not that of source = "{self.source}"; release is said of '
                 "files alone: leave it out"
@@ -138,6 +155,16 @@ class SelectionSettings(Section):
             "the package gaiadr3-zeropoint); where the correction is not valid, on the parallax as it is"
         ),
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.zero_point and self.parallax_max is None:
+            msg = (
+                "zero_point = true changes no star without a cut on the parallax: set parallax_max, or leave "
+                "zero_point out"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class PatchSettings(Section):

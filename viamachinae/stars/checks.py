@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from viamachinae.config.settings import Settings
@@ -16,6 +18,8 @@ from viamachinae.stars.quality import require_columns, require_release
 from viamachinae.stars.sfd import folder_of, require_maps
 
 __all__ = ["check_inputs"]
+
+_LISTED = 5  # ranges that an error names one by one
 
 
 def check_inputs(settings: Settings, patches: pd.DataFrame) -> None:
@@ -89,14 +93,30 @@ def _check_files(settings: Settings, patches: pd.DataFrame) -> None:
         require_release(settings.selection, release.name, where)
     if settings.extinction.map == "sfd":
         coefficients([], [], release.name)
-    spans = [
-        None if s.head.dec_range is None else [v * s.factors.get("dec", 1.0) for v in s.head.dec_range]
-        for s in sources
-    ]
+    spans = []
+    for source in sources:
+        if source.head.dec_range is None:
+            return
+        low, high = (float(dec) * source.factors.get("dec", 1.0) for dec in source.head.dec_range)
+        spans.append((low, high))
+    reached = _merged(spans)
     for name, dec, radius in zip(patches["patch"], patches["dec"], patches["radius"], strict=True):
-        if all(s is not None and (s[0] > dec + radius or s[1] < dec - radius) for s in spans):
+        if all(low > dec + radius or high < dec - radius for low, high in reached):
+            listed = [f"{low:g} to {high:g}" for low, high in reached[:_LISTED]]
+            listed += [f"{len(reached) - _LISTED} ranges more"] if len(reached) > _LISTED else []
             msg = (
                 f"patch {name}: no file has stars between dec {dec - radius:g} and {dec + radius:g} deg; the "
-                f"files cover {spans}; correct patches.centres or stars.paths"
+                f"files cover dec {', '.join(listed)} deg; correct patches.centres or stars.paths"
             )
             raise DataError(msg)
+
+
+def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the ranges that some ranges cover together, ascending."""
+    found: list[tuple[float, float]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return found

@@ -17,6 +17,7 @@ from viamachinae.schema import MASKS, STARS
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.stars.checks import check_inputs
 from viamachinae.stars.cuts import fiducial, select
+from viamachinae.stars.epochs import REF_EPOCHS
 from viamachinae.stars.extinction import corrected
 from viamachinae.stars.files import tables
 from viamachinae.stars.quality import require_release
@@ -139,7 +140,7 @@ def _mock(settings: Settings, frame: PatchFrame, radius: float) -> tuple[pd.Data
         "duplicates": 0,
         "coverage": 1.0,
         "release": settings.mock.release,
-        "ref_epoch": {"gaia-dr2": 2015.5, "gaia-dr3": 2016.0}[settings.mock.release],
+        "ref_epoch": REF_EPOCHS[settings.mock.release],
         "converted": {},
     }
     return stars, report

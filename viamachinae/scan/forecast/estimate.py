@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
 from viamachinae.scan.forecast.done import Done, done_tasks
-from viamachinae.scan.forecast.footprint import Disk, Memory, disk, folder_size, memory
+from viamachinae.scan.forecast.footprint import Disk, Memory, cell_sources, disk, folder_size, memory
 from viamachinae.scan.forecast.machine import Machine, measure_machine
 from viamachinae.scan.forecast.workload import (
     TRAININGS,
@@ -35,6 +33,7 @@ _PLAN = 3e-7  # a star
 _TRUNK = 5.0  # the stars of a trunk
 _FRAGMENTS = 0.4  # a patch
 _DOWNLOAD = 2e-4  # a star of one job of an archive: nothing here can measure it
+_WIRE_ROW = 190.0  # bytes of a star of 29 columns on its way from an archive
 _STREAMS = 1.5  # a patch
 _REPORT = 2.5  # a patch
 _START = 15.0  # Ray, and the libraries of its workers
@@ -223,8 +222,8 @@ def _estimate(
         roi=_mean([s.line for s in samples if math.isfinite(s.line)]),
         load=_mean([s.load for s in samples]),
         memory=memory(settings, works, machine),
-        disk=disk(settings, works, tasks, there),
-        notes=_notes(settings, works, done),
+        disk=disk(settings, works, tasks, len(cells), there),
+        notes=_notes(settings, works, done, len(cells)),
     )
 
 
@@ -285,10 +284,7 @@ def _download_seconds(
     settings: Settings, works: Sequence[PatchWork], cells: Sequence[str]
 ) -> dict[str, float]:
     """Return the time (s) of every cell that is downloaded, by name: equal parts of the patches' stars."""
-    stars = _mean([work.n_stars for work in works])
-    patch = 2.0 * np.pi * (1.0 - np.cos(np.radians(settings.patches.radius)))
-    cell = np.pi / (3.0 * 4.0**settings.archive.cell_order)
-    return dict.fromkeys(cells, float(_DOWNLOAD * stars * cell / patch))
+    return dict.fromkeys(cells, _DOWNLOAD * cell_sources(settings, works))
 
 
 def _stages(
@@ -348,7 +344,7 @@ def _work(settings: Settings, works: Sequence[PatchWork], tasks: int, trunks: in
     )
 
 
-def _notes(settings: Settings, works: Sequence[PatchWork], done: Done) -> tuple[str, ...]:
+def _notes(settings: Settings, works: Sequence[PatchWork], done: Done, cells: int) -> tuple[str, ...]:
     """Return what the user should know beside the numbers."""
     notes = []
     empty = [work.patch for work in works if not work.regions]
@@ -361,9 +357,11 @@ def _notes(settings: Settings, works: Sequence[PatchWork], done: Done) -> tuple[
             "see min_stars, max_stars and limits of [regions]"
         )
     if settings.stars.downloads:
+        left = (cells - len(done.tasks["cells"])) * cell_sources(settings, works) * _WIRE_ROW
         notes.append(
             "the mock sky stood in for the stars of the archive, and cells are counted at "
-            f"{1.0 / _DOWNLOAD:,.0f} stars/s a job: how fast they come is the archive's affair"
+            f"{1.0 / _DOWNLOAD:,.0f} stars/s a job: how fast they come is the archive's affair; "
+            f"{left / 1e9:,.1f} GB are to be downloaded"
         )
     if settings.runner.address:
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from viamachinae.scan.forecast.machine import Machine
 from viamachinae.scan.forecast.workload import TRAININGS, PatchWork, RegionWork
 from viamachinae.scan.ondemand import KEPT
 
-__all__ = ["Disk", "Memory", "disk", "folder_size", "memory"]
+__all__ = ["Disk", "Memory", "cell_sources", "disk", "folder_size", "memory"]
 
 #: Memory, from the peaks of workers and drivers on patches of 700,000 stars (bytes).
 _SCORED_STAR = 550.0  # of a star, beside its row: its copy while it is read, features, rows of the regions
@@ -24,6 +25,7 @@ _SEARCH_STAR = 500.0  # of a star of a search: its moments
 _TREE_STAR = 140.0  # of a star that trees train on
 
 #: Sizes of published files (bytes).
+_CELL_ROW = 150.0  # of a source with 29 columns, as DR3 gives them; the mocks' 25 take 136
 _SCORE_ROW, _SLICE_ROW, _SCORE_FILE = 10.3, 5.5, 5_000.0  # far from a signal the stars of a slice score alike
 _REGION_ROW, _REGION_FILE = 100.0, 6_700.0
 _ROI_ROW, _ROI_STAR, _ROI_FILE = 20.0, 2.2, 9_000.0
@@ -60,8 +62,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Disk:
-    """Size of the finished folder (bytes), and of what is in it already."""
+    """Size of the finished folder (bytes), and of what is in it already.
 
+    Parameters
+    ----------
+    cells : float
+        Downloaded cells, which stay beside the stars of the patches.
+    stars, scores, lines, models, rest : float
+        The other products.
+    there : float
+        What is in the folder now.
+    """
+
+    cells: float
     stars: float
     scores: float
     lines: float
@@ -72,7 +85,7 @@ class Disk:
     @property
     def total(self) -> float:
         """The finished folder."""
-        return self.stars + self.scores + self.lines + self.models + self.rest
+        return self.cells + self.stars + self.scores + self.lines + self.models + self.rest
 
 
 def memory(settings: Settings, works: Sequence[PatchWork], machine: Machine) -> Memory:
@@ -115,8 +128,27 @@ def _fits(region: RegionWork, settings: Settings) -> float:
     return of_scorer.get(settings.scorer.name, _TREE_STAR * stars / max(trees, 1.0))
 
 
-def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, there: float) -> Disk:
-    """Return the sizes of the published files."""
+def cell_sources(settings: Settings, works: Sequence[PatchWork]) -> float:
+    """Return the mean number of sources of a downloaded cell, as dense on the sky as the patches' stars."""
+    stars = sum(work.n_stars for work in works) / len(works)
+    patch = 2.0 * math.pi * (1.0 - math.cos(math.radians(settings.patches.radius)))
+    return stars * math.pi / (3.0 * 4.0**settings.archive.cell_order) / patch
+
+
+def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, cells: int, there: float) -> Disk:
+    """Return the sizes of the published files.
+
+    Parameters
+    ----------
+    settings : Settings
+        The scan.
+    works : sequence of PatchWork
+        Its patches.
+    tasks, cells : int
+        Its tasks, and those of them that download a cell.
+    there : float
+        Bytes that are in its folder now.
+    """
     regions = [region for work in works for region in work.regions]
     groups = len({region.group for region in regions})
     n_rois = sum(region.n_rois for region in regions)
@@ -134,6 +166,7 @@ def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, there: floa
         kept = sum(training.kept for region in regions for training in trainings(region, settings))
         models = kept * (_FLOAT * numbers + _MODEL_FILE)
     return Disk(
+        cells=cells * cell_sources(settings, works) * _CELL_ROW if cells else 0.0,
         stars=sum(work.n_stars * work.sample.row_disk for work in works),
         scores=scores * (_SCORE_ROW if fits == len(regions) else _SLICE_ROW)
         + groups * (_SCORE_FILE + _REGION_FILE)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from viamachinae.config.settings import Settings
+from viamachinae.config.settings import MockSettings, Settings
 from viamachinae.scan.forecast.fits import FitCost, fit_cost
 from viamachinae.scan.masking import masks_near
 
@@ -33,6 +33,8 @@ _MOST_POSITIONS = 50_000_000
 _COUNT_NSIDE = 64
 #: Part of the mock sky's stars that is drawn to compare its patches.
 _THINNED = 0.05
+#: Faint limit in G (mag) of the archives without a cut, near enough, and of any mock sky.
+_DEEPEST = 21.0
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,16 @@ def load_sample(settings: Settings, patch: pd.Series, factors: tuple[float, floa
 
 
 def _stand_in(settings: Settings) -> Settings:
-    """Return settings whose patches can be loaded now: the mock sky stands in for an archive."""
+    """Return settings whose patches can be loaded now: the mock sky stands in for an archive.
+
+    It goes as deep as the archive, and what the settings say of a mock sky is not said of it.
+    """
     if not settings.stars.downloads:
         return settings
-    release = "gaia-dr2" if settings.stars.source.endswith("dr2") else "gaia-dr3"
+    g_max = min(settings.selection.g_max or _DEEPEST, _DEEPEST)
     changes = {
-        "stars": settings.stars.model_copy(update={"source": "mock", "carry": ()}),
-        "mock": settings.mock.model_copy(update={"release": release, "streams": ()}),
+        "stars": settings.stars.model_copy(update={"source": "mock", "carry": (), "release": "unknown"}),
+        "mock": MockSettings().model_copy(update={"release": settings.stars.gaia_release, "g_max": g_max}),
         "selection": settings.selection.model_copy(
             update={"ruwe_max": None, "flux_excess_sigma": None, "zero_point": False}
         ),
@@ -176,7 +181,8 @@ def _mock_weights(settings: Settings, patches: pd.DataFrame) -> NDArray[np.float
 
     from viamachinae.stars.mock.cells import CELL_ORDER, cell_stars
 
-    thin = settings.mock.model_copy(update={"density": _THINNED * settings.mock.density, "streams": ()})
+    mock = _stand_in(settings).mock
+    thin = mock.model_copy(update={"density": _THINNED * mock.density})
     ra, dec = (patches[n].to_numpy(np.float64) for n in ("ra", "dec"))
     cells = healpy.ang2pix(1 << CELL_ORDER, ra, dec, nest=True, lonlat=True)
     return np.array([len(cell_stars(thin, settings.scan.seed, int(cell))) for cell in cells], float)

@@ -30,14 +30,13 @@ _ESA = "https://gea.esac.esa.int/tap-server/tap"
 _GAVO = "https://dc.g-vo.org/tap"
 
 # What a later step can do to a star near a limit, so that nothing is left in the archive that it would keep.
+# A margin depends on the source alone: no setting of a later step asks for another download.
 # The zero-point of Lindegren et al. (2021, A&A 649, A4), to be subtracted, is negative for most stars, which
 # makes parallaxes larger; where its formulae are valid it lies between -0.149 and 0.121 mas, so that no
 # parallax gets smaller by more than this.
 _ZERO_POINT = 0.15  # mas
 # The mocks are free of noise and get theirs later: of 1e9 stars, one is moved by more than this.
 _SIGMAS = 6
-# Gaia's G is uncertain by 0.01 mag at G = 20 (Evans et al. 2018, A&A 616, A4), by less where it is brighter.
-_G_NOISE = 0.1  # mag
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,14 @@ def catalogue_for(settings: Settings) -> Catalogue:
 
 
 def _cuts(selection: SelectionSettings, *, noise_free: bool) -> tuple[str, ...]:
-    """Return the cheap cuts, with the margins that later corrections and noise need."""
+    """Return the cheap cuts, with the margins that later corrections and noise of parallaxes need."""
     cuts = []
     if selection.parallax_max is not None:
-        limit = selection.parallax_max + (_ZERO_POINT if selection.zero_point else 0.0)
+        limit = selection.parallax_max + (0.0 if noise_free else _ZERO_POINT)
         noise = f" + {_SIGMAS} * parallax_error" if noise_free else ""
         cuts.append(f"parallax < {_number(limit)}{noise}")
     if selection.g_max is not None:
-        limit = selection.g_max + (_G_NOISE if noise_free else 0.0)
-        cuts.append(f"phot_g_mean_mag < {_number(limit)}")
+        cuts.append(f"phot_g_mean_mag < {_number(selection.g_max)}")
     return tuple(cuts)
 
 

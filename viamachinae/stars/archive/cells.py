@@ -1,11 +1,7 @@
 """The HEALPix cells that are downloaded once and shared by overlapping patches.
 
-Gaia's ``source_id`` holds the HEALPix cell (level 12, NESTED) of the source in its bits from 35 up, so a
-cell is a range of identifiers, which every archive has an index on. The cell in the identifier is
-that of the source's first position: patches ask for the cells within a margin of them.
+A cell is a range of identifiers (``stars.healpix``), which every archive has an index on.
 """
-
-# ruff: noqa: PLC0415 - healpy is slow to import: only where it is needed
 
 from __future__ import annotations
 
@@ -13,15 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from viamachinae.errors import DataError
+from viamachinae.stars.healpix import cells_near, id_shift
 
 __all__ = ["Cell", "cells_of_patch"]
-
-# Identifiers and positions agree within arcseconds; this is far more, and costs next to nothing.
-_MARGIN = 0.05  # deg
-_ID_BITS = 59  # source_id >> (59 - 2 order) is the cell of that order
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +38,7 @@ class Cell:
     @property
     def id_range(self) -> tuple[int, int]:
         """Lowest identifier of the cell, and the lowest one behind it."""
-        shift = _ID_BITS - 2 * self.order
+        shift = id_shift(self.order)
         return self.pixel << shift, (self.pixel + 1) << shift
 
     @classmethod
@@ -78,9 +69,4 @@ def cells_of_patch(ra: float, dec: float, radius: float, order: int) -> list[Cel
     order : int
         HEALPix order of the cells.
     """
-    import healpy
-
-    centre = healpy.ang2vec(ra, dec, lonlat=True)
-    reach = np.radians(min(radius + _MARGIN, 180.0))
-    pixels = healpy.query_disc(1 << order, centre, reach, inclusive=True, fact=4, nest=True)
-    return [Cell(order, int(pixel)) for pixel in np.sort(pixels)]
+    return [Cell(order, int(pixel)) for pixel in cells_near(ra, dec, radius, order)]

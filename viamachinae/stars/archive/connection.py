@@ -7,8 +7,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin
 
 from viamachinae.config.archive import ArchiveSettings
@@ -23,7 +24,7 @@ from viamachinae.stars.archive.faults import (
 from viamachinae.stars.archive.patience import Patience, retry_after
 from viamachinae.stars.archive.words import said
 
-__all__ = ["Answer", "Connection"]
+__all__ = ["Access", "Answer", "Connection", "UnauthorizedError", "UnreachableError"]
 
 T = TypeVar("T")
 
@@ -34,14 +35,32 @@ _CONNECT = 30.0  # s
 _SLOW = (408, 504)
 _BUSY = (425, 429)
 _GONE = (404, 410)
+_UNAUTHORIZED = (401, 403)
+
+
+class UnreachableError(TransientError):
+    """No connection comes about: the host's name is unknown, or nobody listens there."""
+
+
+class UnauthorizedError(RefusedError):
+    """The service does not let this client in, perhaps because its login has run out."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A small answer of the service: its bytes, and where it sends the client on to."""
+    """A small answer of the service: its HTTP status, its bytes, and where it sends the client on to."""
 
+    status: int
     body: bytes
     location: str
+
+
+class Access(Protocol):
+    """What hands out the cookies of a login."""
+
+    def cookies(self, patience: Patience, refused: int) -> tuple[int, Any]:
+        """Return number and cookies of a login later than the one that was refused; 0: than none."""
+        ...
 
 
 class Connection:
@@ -59,7 +78,10 @@ class Connection:
         import requests
 
         self.url = url
+        self.settings = settings
         self._timeout = settings.timeout
+        self._access: Access | None = None
+        self._login = 0
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "viamachinae"
         # without a handler of its own, requests would send what ~/.netrc holds for this host
@@ -68,6 +90,18 @@ class Connection:
     def close(self) -> None:
         """Let go of the sockets."""
         self._session.close()
+
+    @property
+    def cookies(self) -> Any:
+        """What the service has given to be shown again."""
+        return self._session.cookies
+
+    def enter(self, access: Access, patience: Patience) -> None:
+        """Use a login from now on, and a new one where the service refuses a request."""
+        self._access = access
+        self._login, cookies = access.cookies(patience, self._login)
+        self._session.cookies.clear()
+        self._session.cookies.update(cookies)
 
     def ask(
         self,
@@ -93,10 +127,9 @@ class Connection:
                     body += block
                     if given_up.is_set() or len(body) > _SMALL:
                         break
-                onward = response.headers.get("Location")
-                return Answer(body, urljoin(url, onward) if onward else "")
+                return Answer(response.status_code, body, _onward(url, response.headers.get("Location")))
 
-        return _apart(work, patience)
+        return self._let_in(partial(_apart, work, patience), patience)
 
     def download(
         self, url: str, path: Path, patience: Patience, heard: Callable[[int], None] | None = None
@@ -137,9 +170,19 @@ class Connection:
                 heard(now - told)
             told = now
 
-        got = _apart(work, patience, tell)
+        got = self._let_in(partial(_apart, work, patience, tell), patience)
         tell()
         return got
+
+    def _let_in(self, request: Callable[[], T], patience: Patience) -> T:
+        """Make a request, a second time with a new login where the one in use is refused."""
+        try:
+            return request()
+        except UnauthorizedError:
+            if self._access is None:
+                raise
+            self.enter(self._access, patience)
+        return request()
 
     def _open(self, method: str, url: str, data: Mapping[str, Any] | None, *, follow: bool = True) -> Any:
         import requests
@@ -167,6 +210,8 @@ class Connection:
             raise TransientError(words, wait)
         if status in _GONE:
             raise LostJobError(words)
+        if status in _UNAUTHORIZED:
+            raise UnauthorizedError(words)
         raise RefusedError(words)
 
     def _blocks(self, response: Any) -> Any:
@@ -212,9 +257,18 @@ def _apart(
     return results[0]
 
 
+def _onward(url: str, location: str | None) -> str:
+    """Return the whole address of a Location header; empty: there is none, or none that can be read."""
+    try:
+        return urljoin(url, location) if location else ""
+    except ValueError:
+        return ""
+
+
 def _fault_of(error: Exception, timeout: float) -> FaultError:
     """Return the fault that an error of requests stands for."""
     import requests
+    from urllib3.exceptions import NewConnectionError
 
     fault: FaultError
     if isinstance(error, requests.ConnectTimeout):
@@ -225,7 +279,9 @@ def _fault_of(error: Exception, timeout: float) -> FaultError:
         fault = RefusedError("its certificate is not valid")
     elif isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         inner = error.args[0] if error.args else error
-        fault = TransientError(f"the connection failed: {said(str(getattr(inner, 'reason', inner)))}")
+        reason = getattr(inner, "reason", inner)
+        kind = UnreachableError if isinstance(reason, NewConnectionError) else TransientError
+        fault = kind(f"the connection failed: {said(str(reason))}")
     elif isinstance(error, requests.exceptions.ContentDecodingError):
         fault = TransientError("the answer cannot be decompressed")
     elif isinstance(error, requests.TooManyRedirects):

@@ -18,7 +18,7 @@ from viamachinae.stars.archive.faults import (
     TransientError,
 )
 from viamachinae.stars.archive.patience import Clock, Patience
-from viamachinae.stars.archive.service import ENDED_WELL, Service
+from viamachinae.stars.archive.service import ENDED_WELL, FailedJobError, Service
 from viamachinae.stars.archive.votable import Table, read_file
 from viamachinae.stars.archive.workplace import Workplace
 
@@ -118,12 +118,21 @@ class Errands:
         ResumeError
             Asked to stop; the job goes on without us.
         TaskError, FaultError
-            It did not succeed; the job is deleted.
+            It did not succeed; the job is deleted. A job that fails twice with the same words, in an error
+            that the service calls fatal, is not submitted again.
         """
+        complaint = ""
 
         def attempt() -> T:
+            nonlocal complaint
             try:
                 return accept(self._fetch(name, query, maxrec, patience))
+            except FailedJobError as fault:
+                self.abandon(name, patience)
+                if fault.words == complaint:
+                    raise RefusedError(fault.words) from None
+                complaint = fault.words
+                raise
             except BadAnswerError:
                 self.abandon(name, patience)
                 raise

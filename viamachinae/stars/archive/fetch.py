@@ -43,9 +43,9 @@ class Fetched:
     table : pyarrow.Table
         ``schema.CELLS``, sorted by ``source_id``.
     report : dict
-        ``rows``; ``bytes`` as downloaded by this call; ``chunks``: parts with rows; ``seconds``; ``retries``
-        after faults; ``attached``: jobs of a killed process that were taken up again; ``release``, ``table``,
-        ``url``; ``lacks``: columns of the catalogue that the service does not have.
+        ``rows``; ``bytes`` downloaded for them, also by killed processes; ``chunks``: parts with rows;
+        ``seconds``; ``retries`` after faults; ``attached``: jobs of a killed process taken up again;
+        ``release``, ``table``, ``url``; ``lacks``: columns of the catalogue that the service does not have.
     """
 
     table: pa.Table
@@ -75,7 +75,8 @@ def fetch_cell(
     stop : threading.Event, optional
         Set: leave within about a second.
     heard : callable, optional
-        Told rows and bytes that came since the last time; rows when a part is complete.
+        Told rows and bytes that came since the last time; rows when a part is complete, and both at once
+        of a part that an earlier process had finished.
     clock : Clock, optional
         Time, for tests.
 
@@ -126,15 +127,17 @@ class _Download:
         patience = Patience(what, self._archive.budget, stop, clock)
         if self._archive.login:
             log_in(self._connection, patience)
-        query, parts, lacks = self._planned(catalogue, errands, patience)
+        query, parts, lacks, size = self._planned(catalogue, errands, patience)
         retries, tables = patience.retries, [empty(query.columns)]
         for part in parts:
             table = self._place.part(part.name)
+            kept = 0 if table is None else self._place.size(part.name)
             if table is None:
                 patience = Patience(f"{what}, part {part.name}", self._archive.budget, stop, clock)
                 table = self._fetched(query, part, errands, patience)
                 retries += patience.retries
-            self._heard(table.num_rows, 0)
+            size += self._place.size(part.name)
+            self._heard(table.num_rows, kept)
             tables.append(table)
         errands.tidy(patience)
         # the parts are in order, and sorted
@@ -143,7 +146,7 @@ class _Download:
         )
         report = {
             "rows": cell.num_rows,
-            "bytes": errands.bytes,
+            "bytes": size,
             "chunks": len(parts),
             "seconds": clock.now() - begun,
             "retries": retries,
@@ -157,8 +160,11 @@ class _Download:
 
     def _planned(
         self, catalogue: Catalogue, errands: Errands, patience: Patience
-    ) -> tuple[Query, list[Part], list[str]]:
-        """Return what to ask for and in which parts: as planned before, if the same is asked for."""
+    ) -> tuple[Query, list[Part], list[str], int]:
+        """Return what to ask for, in which parts, what lacks, and the bytes that planning took.
+
+        A plan that was made before stands, if the same is asked for.
+        """
         wanted = {
             "url": catalogue.url,
             "table": catalogue.table,
@@ -179,14 +185,16 @@ class _Download:
                 "expressions": dict(query.expressions),
                 "ruwe": query.ruwe,
                 "parts": [[part.low, part.high, part.rows] for part in parts],
+                "bytes": errands.bytes,
             }
             self._place.keep_plan(plan)
         query = Query(catalogue, plan["expressions"], plan["ruwe"])
         lacks = [name for name in catalogue.columns if name not in query.columns]
-        return query, [Part(*numbers) for numbers in plan["parts"]], lacks
+        return query, [Part(*numbers) for numbers in plan["parts"]], lacks, plan.get("bytes", 0)
 
     def _fetched(self, query: Query, part: Part, errands: Errands, patience: Patience) -> pa.Table:
         """Return a part, every source of it once; it is kept before the job that brought it is deleted."""
+        before = errands.bytes
 
         def accept(table: Table) -> pa.Table:
             got = sources(table, query.columns, (part.low, part.high))
@@ -195,7 +203,7 @@ class _Download:
                 if got.num_rows != counted:
                     msg = f"{got.num_rows} rows came, but count(*) says {counted}"
                     raise BadAnswerError(msg)
-            self._place.publish(part.name, got)
+            self._place.publish(part.name, got, errands.bytes - before)
             return got
 
         return errands.bring(part.name, query.rows(part.low, part.high), part.rows + _ABOVE, accept, patience)

@@ -11,7 +11,7 @@ from typing import Any
 from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError, TaskError
 from viamachinae.stars.archive.catalogues import catalogue_for
-from viamachinae.stars.archive.connection import Connection
+from viamachinae.stars.archive.connection import Connection, UnreachableError
 from viamachinae.stars.archive.errands import Errands
 from viamachinae.stars.archive.faults import FaultError
 from viamachinae.stars.archive.login import log_in
@@ -24,6 +24,20 @@ from viamachinae.stars.quality import require_columns
 __all__ = ["check_service"]
 
 _BUDGET = 60.0  # s
+_CALLS = 2  # tries to reach a host
+
+
+class _Brief(Patience):
+    """A patience for as long as somebody is there; where nobody is, two tries are enough."""
+
+    _unreached = 0
+
+    def endure(self, fault: FaultError) -> None:
+        """Wait as a fault demands, but not for a host that cannot be reached."""
+        self._unreached += isinstance(fault, UnreachableError)
+        if self._unreached >= _CALLS:
+            raise fault
+        super().endure(fault)
 
 
 def check_service(settings: Settings, *, clock: Clock | None = None) -> dict[str, Any]:
@@ -53,7 +67,7 @@ def check_service(settings: Settings, *, clock: Clock | None = None) -> dict[str
     what = f"{catalogue.table} at {catalogue.url}"
     hint = 'correct archive.url or archive.table, or wait; the sources "files" and "mock" need no network'
     budget = min(settings.archive.budget, _BUDGET)
-    patience = Patience(what, budget, threading.Event(), clock or Clock(), bad_answers=2)
+    patience = _Brief(what, budget, threading.Event(), clock or Clock(), bad_answers=2)
     with (
         closing(Connection(catalogue.url, settings.archive)) as connection,
         TemporaryDirectory() as folder,
@@ -64,7 +78,8 @@ def check_service(settings: Settings, *, clock: Clock | None = None) -> dict[str
                 log_in(connection, patience)
             query = columns_of(catalogue, errands, patience)
         except FaultError as fault:
-            msg = f"{what}: {fault.words}; {hint}"
+            # a redirection says itself what to correct
+            msg = f"{what}: {fault.words}" + ("" if "archive.url" in fault.words else f"; {hint}")
             raise DataError(msg) from None
         except TaskError:
             msg = f"{what}: no answer for {budget:g} s, the last fault: {patience.last}; {hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from viamachinae.config import rng
+from viamachinae.config import seed
 from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError
 from viamachinae.schema import CELLS
@@ -21,15 +20,12 @@ from viamachinae.schema.io import read_table
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.stars.archive.cells import Cell
 from viamachinae.stars.archive.noise import CORRELATIONS, observed
-from viamachinae.stars.coverage import covered_fraction
+from viamachinae.stars.epochs import REF_EPOCHS
+from viamachinae.stars.gathered import Origin, covered, nothing, once
 from viamachinae.stars.quality import needed_columns
 
-__all__ = ["INSERTED", "REF_EPOCHS", "read_cells", "release_of"]
+__all__ = ["INSERTED", "read_cells"]
 
-_log = logging.getLogger(__name__)
-
-#: Reference epoch of the positions (Julian year).
-REF_EPOCHS = {"gaia-dr2": 2015.5, "gaia-dr3": 2016.0}
 #: ``popid`` of what GeDR3mock adds to the smooth Milky Way: stars of the Magellanic Clouds and of open
 #: clusters, which are made of particles and would be found as streams. Rybizki et al. (2020), section 2; the
 #: numbers are those of the scripts that made it (github.com/jan-rybizki/Galaxia_wrap,
@@ -43,11 +39,12 @@ _OPTIONAL = ("pmra_pmdec_corr",)
 _FOR_NOISE = (*CORRELATIONS, "popid")
 #: A star cannot be without these; a missing parallax only fails the parallax cut.
 _FINITE = ("ra", "dec", "pmra", "pmdec", "phot_g_mean_mag", "bp_rp")
-
-
-def release_of(source: str) -> str:
-    """Return the Gaia release of a source that downloads; the Galaxia catalogues follow one each."""
-    return f"gaia-{source.rpartition('-')[2]}"
+_CELLS = Origin(
+    "the downloaded cells",
+    repeated="remove the folder cells/ of the scan and run it again",
+    uncovered="look at archive.table and the cuts of [selection]",
+    empty="look at archive.table and the cuts of [selection]",
+)
 
 
 def read_cells(
@@ -56,7 +53,7 @@ def read_cells(
     """Return the stars of a patch, and what was read, left out and found.
 
     Stars of the Galaxia catalogues come without what was inserted into them, and with noise that
-    depends on the scan's seed, the cell and the star's place in it: every patch sees the same star.
+    depends on the scan's seed, the catalogue and the ``source_id`` alone: every patch sees the same star.
 
     Parameters
     ----------
@@ -86,6 +83,7 @@ def read_cells(
     heads = {path: _head(settings, path) for path in sorted(set(cells), key=lambda p: (p.stem, p))}
     wanted = _wanted(settings, heads)
     galaxia = settings.stars.source.startswith("galaxia-")
+    noise = seed(settings.scan.seed, settings.stars.source, "noise")
     report: dict[str, Any] = {"read": 0, "outside": 0, "nan": 0, "duplicates": 0}
     report |= {"inserted": 0} if galaxia else {}
     parts = []
@@ -94,8 +92,7 @@ def read_cells(
         stars = _load(path, [*wanted, *(n for n in besides if n in names and n not in wanted)])
         report["read"] += len(stars)
         if galaxia and len(stars):
-            draws = rng(settings.scan.seed, settings.stars.source, Cell.named(path.stem).name)
-            stars = observed(stars, draws)
+            stars = observed(stars, noise)
             smooth = _smooth(stars, settings.stars.source, path)
             report["inserted"] += int(np.count_nonzero(~smooth))
             stars = stars[smooth]
@@ -107,12 +104,13 @@ def read_cells(
         parts.append(stars[near])
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
-        raise _empty(cells, (ra, dec), radius, report)
-    once = _once(table)
-    report["duplicates"] = len(table) - len(once)
-    report["coverage"] = _covered(once, (ra, dec), radius, settings.stars.min_coverage)
-    release = release_of(settings.stars.source)
-    return once, report | {"release": release, "ref_epoch": REF_EPOCHS[release], "converted": {}}
+        where = f"{len(heads)} downloaded cells of {report['read']} sources"
+        raise nothing((ra, dec), radius, where, report["nan"], _CELLS)
+    stars = once(table, _CELLS)
+    report["duplicates"] = len(table) - len(stars)
+    report["coverage"] = covered(stars, (ra, dec), radius, settings.stars.min_coverage, _CELLS)
+    release = settings.stars.gaia_release
+    return stars, report | {"release": release, "ref_epoch": REF_EPOCHS[release], "converted": {}}
 
 
 def _wanted(settings: Settings, heads: Mapping[Path, Sequence[str]]) -> list[str]:
@@ -148,12 +146,12 @@ def _head(settings: Settings, path: Path) -> list[str]:
     except (OSError, pa.ArrowException) as error:
         msg = f"{path}: cannot be read as Parquet ({error}); run `viamachinae run` again to download it anew"
         raise DataError(msg) from error
-    source = settings.stars.source
+    source, needed = settings.stars.source, settings.stars.gaia_release
     release = (schema.metadata or {}).get(b"release", b"").decode()
-    if release not in (source, release_of(source)):
+    if release not in (source, needed):
         msg = (
             f'{path}: the cell is of release {release or "unknown"!r}, but stars.source = "{source}" needs '
-            f'"{release_of(source)}": identifiers and errors of releases do not go together; remove the cell '
+            f'"{needed}": identifiers and errors of releases do not go together; remove the cell '
             "and run `viamachinae run` again"
         )
         raise DataError(msg)
@@ -185,45 +183,3 @@ def _smooth(stars: pd.DataFrame, source: str, path: Path) -> NDArray[np.bool_]:
         "has popid"
     )
     raise DataError(msg)
-
-
-def _once(stars: pd.DataFrame) -> pd.DataFrame:
-    """Return the stars sorted by source_id, rows that repeat another one removed."""
-    stars = stars.sort_values("source_id", kind="stable", ignore_index=True)
-    if not stars["source_id"].duplicated().any():
-        return stars
-    stars = stars.drop_duplicates(ignore_index=True)
-    clash = stars["source_id"].duplicated()
-    if clash.any():
-        msg = (
-            f"source_id {stars['source_id'][clash].iloc[0]} stands in the downloaded cells with different "
-            f"values, as do {int(clash.sum()) - 1} other stars; remove the folder cells/ of the scan and run "
-            "it again"
-        )
-        raise DataError(msg)
-    return stars
-
-
-def _covered(stars: pd.DataFrame, centre: tuple[float, float], radius: float, least: float) -> float:
-    fraction = covered_fraction(stars["ra"], stars["dec"], centre, radius)
-    where = f"the patch of {radius} deg around (ra, dec) = {centre} deg"
-    if fraction < least:
-        msg = (
-            f"{where}: the downloaded cells have stars in only {100.0 * fraction:.0f} % of it, at least "
-            f"{100.0 * least:.0f} % are needed; look at archive.table and the cuts of [selection], or lower "
-            "stars.min_coverage"
-        )
-        raise DataError(msg)
-    if fraction < 1.0:
-        _log.warning("%s: the downloaded cells have stars in %.1f %% of it", where, 100.0 * fraction)
-    return fraction
-
-
-def _empty(
-    cells: Sequence[Path], centre: tuple[float, float], radius: float, report: dict[str, Any]
-) -> DataError:
-    return DataError(
-        f"no usable star within {radius} deg of (ra, dec) = {centre} deg in {len(cells)} downloaded cells of "
-        f"{report['read']} sources ({report['nan']} were left out for want of a value that every star "
-        "needs); look at archive.table and the cuts of [selection]"
-    )

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from viamachinae.stars.archive.connection import Connection
+from viamachinae.stars.archive.connection import Answer, Connection
 from viamachinae.stars.archive.faults import (
     BadAnswerError,
     FaultError,
@@ -22,13 +23,21 @@ from viamachinae.stars.archive.patience import Patience
 from viamachinae.stars.archive.votable import Table, read_bytes
 from viamachinae.stars.archive.words import brief, said
 
-__all__ = ["ENDED_WELL", "Service"]
+__all__ = ["ENDED_WELL", "FailedJobError", "Service", "elsewhere"]
 
 ENDED_WELL = "COMPLETED"
 _WAITING = ("PENDING", "HELD")
 _RUNNING = ("QUEUED", "EXECUTING", "SUSPENDED", "UNKNOWN")
 _ENDED_BADLY = ("ERROR", "ABORTED", "ARCHIVED")
 _MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>(.*?)</(?:\w+:)?message>", re.DOTALL)
+_FATAL = re.compile(r"""<(?:\w+:)?errorSummary\b[^>]*\btype\s*=\s*["']fatal["']""")
+_LIST = "/async"  # ends the path of the list of jobs
+_SEE_OTHER = 303
+_MOVED = range(300, 400)
+
+
+class FailedJobError(LostJobError):
+    """A job ended in an error that the service calls fatal."""
 
 
 class Service:
@@ -48,27 +57,49 @@ class Service:
         """Return the (small) table that answers a query, asked synchronously."""
         data = self._request(query, "sync", None)
         try:
-            body = self.connection.ask("POST", f"{self.url}/sync", patience, data).body
+            answer = self.connection.ask("POST", f"{self.url}/sync", patience, data, follow=False)
+            if answer.status == _SEE_OTHER and answer.location:
+                # a service may keep its answers as the results of jobs
+                answer = self.connection.ask("GET", answer.location, patience)
         except LostJobError as fault:
             raise RefusedError(_no_service(fault)) from None
-        return read_bytes(body)
+        if answer.status in _MOVED:
+            raise elsewhere(answer)
+        return read_bytes(answer.body)
 
     def create(self, query: str, maxrec: int, patience: Patience) -> str:
-        """Create a job that does not run yet; return its URL."""
+        """Create a job that does not run yet; return its URL.
+
+        A job need not lie below the service's own URL: DaCHS announces those of ``HOST/tap/async`` as
+        ``HOST/__system__/tap/run/async/ID``. A service behind a proxy may announce the scheme of its inside;
+        then scheme and port are those of the service's URL.
+
+        Raises
+        ------
+        RefusedError
+            The service sends the client to another host, or to something that is no job.
+        """
         data = self._request(query, "async", maxrec)
         try:
             answer = self.connection.ask("POST", f"{self.url}/async", patience, data, follow=False)
         except LostJobError as fault:
             raise RefusedError(_no_service(fault)) from None
-        if not answer.location.startswith(("http://", "https://")):
+        if not answer.location:
             words = f"no job was created: {said(answer.body)}"
             raise BadAnswerError(words) if b"QUERY_STATUS" in answer.body else TransientError(words)
-        return answer.location.rstrip("/")
+        path = self._path(answer.location)
+        if not _name(path):
+            raise elsewhere(answer)
+        at, here = urlsplit(answer.location), urlsplit(self.url)
+        place = at if at.scheme == here.scheme else here
+        return urlunsplit((place.scheme, place.netloc, path, "", ""))
 
     def run(self, job: str, patience: Patience) -> None:
         """Let a job begin; one that has begun is left alone."""
         try:
-            self.connection.ask("POST", f"{job}/phase", patience, {"PHASE": "RUN"}, follow=False)
+            answer = self.connection.ask("POST", f"{job}/phase", patience, {"PHASE": "RUN"}, follow=False)
+            if answer.status in _MOVED and _name(self._path(answer.location)) != _name(urlsplit(job).path):
+                raise elsewhere(answer)
         except RefusedError:
             # what became of an earlier try, whose answer was lost
             if self.phase(job, patience) in _WAITING:
@@ -79,14 +110,17 @@ class Service:
 
         Raises
         ------
+        FailedJobError
+            It ended in an error that will come again.
         LostJobError
-            The job is gone, or ended without a result.
+            It is gone, or ended without a result.
         """
         body = self.connection.ask("GET", f"{job}/phase", patience).body
         phase = body[:64].decode("utf-8", "replace").strip().upper()
         if phase in _ENDED_BADLY:
-            msg = f"the job ended in phase {phase}: {self._complaint(job, patience)}"
-            raise LostJobError(msg)
+            reason, fatal = self._complaint(job, patience)
+            msg = f"the job ended in phase {phase}: {reason}"
+            raise FailedJobError(msg) if fatal else LostJobError(msg)
         if phase not in (*_WAITING, *_RUNNING, ENDED_WELL):
             msg = f"it answers with something else than the phase of a job: {said(body)}"
             raise TransientError(msg)
@@ -104,11 +138,14 @@ class Service:
 
     def delete(self, job: str, patience: Patience) -> None:
         """Delete a job, in one of the two ways that the standard has; one that is not there is no fault."""
+        if not _name(urlsplit(job).path):
+            return  # a journal that was tampered with must not make us delete a list of jobs
         for method, data in (("DELETE", None), ("POST", {"ACTION": "DELETE"})):
             try:
-                if self.connection.ask(method, job, patience, data, follow=False).location:
+                answer = self.connection.ask(method, job, patience, data, follow=False)
+                if answer.status == _SEE_OTHER and self._path(answer.location).endswith(_LIST):
                     return
-                # what answers with a page instead of sending on may not have done it
+                # what answers with a page, or sends on to anything but the list of jobs, may not have done it
                 self.connection.ask("GET", f"{job}/phase", patience)
             except LostJobError:
                 return
@@ -124,15 +161,32 @@ class Service:
         # no FORMAT: the standard's default is a VOTable, and every service writes its own names of the others
         return dict(TAPQuery(self.url, query, mode=mode, maxrec=maxrec))
 
-    def _complaint(self, job: str, patience: Patience) -> str:
-        """Return what a service says of a job that failed."""
+    def _path(self, location: str) -> str:
+        """Return the path of an address on the host of the service; empty: it is on another one."""
+        at = urlsplit(location)
+        near = at.scheme in ("http", "https") and at.hostname == urlsplit(self.url).hostname
+        return at.path.rstrip("/") if near else ""
+
+    def _complaint(self, job: str, patience: Patience) -> tuple[str, bool]:
+        """Return what a service says of a job that failed, and whether it calls that fatal."""
         try:
             document = self.connection.ask("GET", job, patience).body.decode("utf-8", "replace")
         except FaultError as fault:
-            return fault.words
+            return fault.words, False
         message = _MESSAGE.search(document)
         text = html.unescape(message[1]) if message else ""
-        return brief(text) or "it gives no reason"
+        return brief(text) or "it gives no reason", _FATAL.search(document) is not None
+
+
+def elsewhere(answer: Answer) -> RefusedError:
+    """Return the fault that stands for a redirection that must not be followed."""
+    return RefusedError(f"it redirects to {brief(answer.location) or 'nowhere'}; correct archive.url")
+
+
+def _name(path: str) -> str:
+    """Return the name of the job with that path; empty: it is not that of a job."""
+    before, _, name = path.rpartition("/")
+    return name if before.endswith(_LIST) and name.strip(".") else ""
 
 
 def _no_service(fault: FaultError) -> str:

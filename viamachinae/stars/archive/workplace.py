@@ -3,7 +3,7 @@
 ===================  =============================================================================
 ``plan.json``        what was asked, of which columns, in which parts
 ``LOW-HIGH.parquet`` a finished part, by its range of identifiers
-``LOW-HIGH.json``    its receipt, written last: rows and sha256; a part without one is not finished
+``LOW-HIGH.json``    its receipt, written last: rows, sha256, bytes downloaded; no part is finished without
 ``NAME.job``         the journal of a job on the server, written before the job runs
 ===================  =============================================================================
 """
@@ -60,15 +60,21 @@ class Workplace:
             return None
         return table if table.num_rows == receipt.get("rows") else None
 
-    def publish(self, name: str, table: pa.Table) -> None:
-        """Keep a part: its rows, then its receipt."""
+    def size(self, name: str) -> int:
+        """Return the bytes that were downloaded for a finished part."""
+        size = (_read(self._folder / f"{name}.json") or {}).get("bytes")
+        return size if isinstance(size, int) else 0
+
+    def publish(self, name: str, table: pa.Table, size: int) -> None:
+        """Keep a part, for which ``size`` bytes were downloaded: its rows, then its receipt."""
 
         def write(path: Path) -> int:
             pq.write_table(table, path, compression="zstd", write_page_checksum=True)
             return int(table.num_rows)
 
         rows, _, digest = place(self._folder / f"{name}.parquet", write)
-        atomic_text(self._folder / f"{name}.json", json.dumps({"rows": rows, "sha256": digest}))
+        receipt = {"rows": rows, "sha256": digest, "bytes": size}
+        atomic_text(self._folder / f"{name}.json", json.dumps(receipt))
 
     def job(self, name: str) -> str | None:
         """Return the URL of the job that brings ``name``, None when none is known."""

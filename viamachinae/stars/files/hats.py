@@ -14,7 +14,8 @@ from viamachinae.errors import DataError
 from viamachinae.stars.files.columns import TableHead
 from viamachinae.stars.files.parquet import head_of_schema
 from viamachinae.stars.files.places import reason, unreachable
-from viamachinae.stars.files.region import MARGIN, Region
+from viamachinae.stars.files.region import Region
+from viamachinae.stars.healpix import MARGIN
 
 __all__ = ["Catalogue", "catalogue"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from viamachinae.stars.healpix import ID_BITS, ID_ORDER
+
 __all__ = ["cells_named"]
 
 # Gaia DR3 and EDR3: HEALPix cells of level 8; Gaia DR2: identifiers. Both ranges hold their ends.
 _LEVEL_8 = re.compile(r"GaiaSource_(\d{6})-(\d{6})\.[^/]*$")
 _IDENTIFIERS = re.compile(r"GaiaSource_(\d{8,19})_(\d{8,19})\.[^/]*$")
 _HATS = re.compile(r"Norder=(\d+)/(?:Dir=\d+/)?Npix=(\d+)(?:\.[^/]*|/[^/]*)?$")
-_ID_BITS = 35
 
 
 def cells_named(place: str) -> tuple[int, int, int] | None:
@@ -27,7 +28,7 @@ def cells_named(place: str) -> tuple[int, int, int] | None:
     if found := _LEVEL_8.search(name):
         cells = (8, int(found[1]), int(found[2]))
     elif found := _IDENTIFIERS.search(name):
-        cells = (12, int(found[1]) >> _ID_BITS, int(found[2]) >> _ID_BITS)
+        cells = (ID_ORDER, int(found[1]) >> ID_BITS, int(found[2]) >> ID_BITS)
     elif found := _HATS.search(name):
         cells = (int(found[1]), int(found[2]), int(found[2]))
     else:

@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.stars.files.columns import numbers
+from viamachinae.stars.healpix import ID_BITS, ID_ORDER, MARGIN, cells_near
 
-__all__ = ["MARGIN", "Near", "Region", "Span", "agreement"]
+__all__ = ["Near", "Region", "Span", "agreement"]
 
 Span = tuple[float, float]
 
-#: Identifiers and positions of a star differ by arcseconds; this is far more, and costs next to nothing.
-MARGIN = 0.05  # deg
-_ID_BITS = 35  # below them, source_id holds the cell of order 12
-_ID_ORDER = 12
 _ORDER = 10  # of the cells that a patch is made of here
 
 
@@ -75,11 +72,7 @@ class Region:
     @cached_property
     def _cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First and last cell of every run of cells near the patch, ascending."""
-        import healpy
-
-        centre = healpy.ang2vec(self.ra, self.dec, lonlat=True)
-        reach = np.radians(min(self.radius + MARGIN, 180.0))
-        cells = np.sort(healpy.query_disc(1 << _ORDER, centre, reach, inclusive=True, fact=4, nest=True))
+        cells = cells_near(self.ra, self.dec, self.radius, _ORDER)
         gaps = np.flatnonzero(np.diff(cells) > 1)
         return cells[np.r_[0, gaps + 1]], cells[np.r_[gaps, len(cells) - 1]]
 
@@ -145,25 +138,22 @@ class Near:
             return True
         if not self.region.reaches_box(ra, dec):
             return True
-        ids = _cell_range(spans.get(self.source_id), 12 << 2 * _ID_ORDER + _ID_BITS)
+        ids = _cell_range(spans.get(self.source_id), 12 << 2 * ID_ORDER + ID_BITS)
         if ids is None:
             return False
-        cells = (ids[0] >> _ID_BITS, ids[1] >> _ID_BITS)
-        return not self.region.reaches_cells(_ID_ORDER, *cells) and gaia_ids()
+        cells = (ids[0] >> ID_BITS, ids[1] >> ID_BITS)
+        return not self.region.reaches_cells(ID_ORDER, *cells) and gaia_ids()
 
 
 def agreement(ids: NDArray[np.int64], ra: NDArray[np.float64], dec: NDArray[np.float64]) -> float:
-    """Return the part of stars ``(n,)`` whose identifier holds the cell at their position (deg).
-
-    Gaia's ``source_id`` holds the HEALPix cell (NESTED, order 12) of the source in the bits from 35 up.
-    """
+    """Return the part of stars ``(n,)`` whose identifier holds the cell at their position (deg)."""
     import healpy
 
-    cells = ids >> _ID_BITS
-    known = np.isfinite(ra) & (np.abs(dec) <= 90.0) & (cells >= 0) & (cells < 12 << 2 * _ID_ORDER)
+    cells = ids >> ID_BITS
+    known = np.isfinite(ra) & (np.abs(dec) <= 90.0) & (cells >= 0) & (cells < 12 << 2 * ID_ORDER)
     if not known.any():
         return 0.0
-    nside = 1 << _ID_ORDER
+    nside = 1 << ID_ORDER
     centres = healpy.pix2ang(nside, cells[known], nest=True, lonlat=True)
     there, here = (healpy.ang2vec(*at, lonlat=True) for at in (centres, (ra[known], dec[known])))
     apart = np.linalg.norm(there - here, axis=1)  # chords: as good as angles where they are small

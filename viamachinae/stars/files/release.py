@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from viamachinae.errors import DataError
+from viamachinae.stars.epochs import REF_EPOCHS
 from viamachinae.stars.files.columns import TableHead
 
 __all__ = ["Release", "agreed", "declared_in"]
 
-_EPOCHS = {"gaia-dr1": 2015.0, "gaia-dr2": 2015.5, "gaia-dr3": 2016.0}
 _RELEASE_KEYS = ("release", "gaia_release", "data_release")
 _EPOCH_KEYS = ("ref_epoch", "refepoch")
 
@@ -50,16 +50,16 @@ class Release:
             raise DataError(msg) from error
         title = _normalised(name)
         of_epoch = next(
-            (r for r, y in _EPOCHS.items() if year is not None and abs(y - year) < 1e-3), "unknown"
+            (r for r, y in REF_EPOCHS.items() if year is not None and abs(y - year) < 1e-3), "unknown"
         )
-        if year is not None and title in _EPOCHS and abs(_EPOCHS[title] - year) > 1e-3:
+        if year is not None and title in REF_EPOCHS and abs(REF_EPOCHS[title] - year) > 1e-3:
             msg = (
-                f"{source}: release {title} has the reference epoch {_EPOCHS[title]}, but ref_epoch says "
+                f"{source}: release {title} has the reference epoch {REF_EPOCHS[title]}, but ref_epoch says "
                 f"{year}; correct one of them"
             )
             raise DataError(msg)
         title = of_epoch if title == "unknown" else title
-        return cls(title, _EPOCHS.get(title) if year is None else year, source)
+        return cls(title, REF_EPOCHS.get(title) if year is None else year, source)
 
 
 def declared_in(head: TableHead) -> Release:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from viamachinae.config.settings import StarSettings
 from viamachinae.errors import DataError
 from viamachinae.schema import STARS
-from viamachinae.stars.coverage import covered_fraction
 from viamachinae.stars.files.columns import (
     NUMBERS,
     OPTIONAL,
@@ -24,21 +22,25 @@ from viamachinae.stars.files.columns import (
     numbers,
     plain,
 )
-from viamachinae.stars.files.duplicates import once
 from viamachinae.stars.files.formats import read_columns
 from viamachinae.stars.files.identifiers import check_identifiers
 from viamachinae.stars.files.region import Region
 from viamachinae.stars.files.release import Release, agreed
 from viamachinae.stars.files.sources import Source, examine
+from viamachinae.stars.gathered import Origin, covered, nothing, once
 
 __all__ = ["Source", "examine", "read"]
-
-_log = logging.getLogger(__name__)
 
 #: columns a star cannot be without; a missing parallax only fails the parallax cut
 _FINITE = ("pmra", "pmdec", "phot_g_mean_mag", "bp_rp")
 _LIMITS = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0)}  # deg
 _LISTED = 5  # files that an error names one by one
+_FILES = Origin(
+    "the files",
+    repeated="give files of one origin, each star once",
+    uncovered="add the files that cover it, choose a smaller patches.radius",
+    empty="correct patches.centres or stars.paths",
+)
 _Columns = dict[str, NDArray[Any]]
 
 
@@ -103,9 +105,9 @@ def read(settings: StarSettings, ra: float, dec: float, radius: float) -> tuple[
         raise _empty(sources, found, region, report["nan"])
     stars = pd.concat(frames, ignore_index=True)
     frames.clear()
-    stars = once(stars)
+    stars = once(stars, _FILES)
     report["duplicates"] = total - len(stars)
-    report["coverage"] = _covered(stars, (ra, dec), radius, settings.min_coverage)
+    report["coverage"] = covered(stars, (ra, dec), radius, settings.min_coverage, _FILES)
     release = agreed(
         [
             Release.make("stars.release", settings.release),
@@ -192,21 +194,6 @@ def _joined(source: Source, found: _Found, wanted: Sequence[str]) -> pd.DataFram
     return pd.DataFrame(columns)
 
 
-def _covered(stars: pd.DataFrame, centre: tuple[float, float], radius: float, least: float) -> float:
-    fraction = covered_fraction(stars["ra"], stars["dec"], centre, radius)
-    where = f"the patch of {radius} deg around (ra, dec) = {centre} deg"
-    if fraction < least:
-        msg = (
-            f"{where}: the files have stars in only {100.0 * fraction:.0f} % of it, at least "
-            f"{100.0 * least:.0f} % are needed; add the files that cover it, choose a smaller "
-            "patches.radius, or lower stars.min_coverage"
-        )
-        raise DataError(msg)
-    if fraction < 1.0:
-        _log.warning("%s: the files have stars in %.1f %% of it", where, 100.0 * fraction)
-    return fraction
-
-
 def _conversions(sources: list[Source]) -> dict[str, str]:
     return {
         name: f"{s.head.units[s.names[name]]} -> {STARS[name].unit}" for s in sources for name in s.factors
@@ -231,8 +218,5 @@ def _reach(source: Source, found: _Found) -> str:
 def _empty(sources: Sequence[Source], found: Sequence[_Found], region: Region, nan: int) -> DataError:
     reached = [_reach(source, f) for source, f in zip(sources, found, strict=True)]
     more = f" and {len(reached) - _LISTED} more" if len(reached) > _LISTED else ""
-    return DataError(
-        f"no usable star within {region.radius} deg of (ra, dec) = {(region.ra, region.dec)} deg in "
-        f"{', '.join(reached[:_LISTED])}{more} ({nan} rows were left out for want of a value that every star "
-        "needs); correct patches.centres or stars.paths"
-    )
+    where = f"{', '.join(reached[:_LISTED])}{more}"
+    return nothing((region.ra, region.dec), region.radius, where, nan, _FILES)
