@@ -181,7 +181,12 @@ def test_each_step_of_em_raises_the_likelihood():
     background = multivariate_normal(np.zeros(3)).logpdf(points)
     fit = Residuals(points, background, Prior(np.full(3, 0.3), 0.0, sky=False))
     eye = 0.2 * torch.eye(3).expand(2, 2, 3, 3)
-    models = Mixtures(torch.full((2,), 0.05), torch.full((2, 2), 0.5), torch.randn(2, 2, 3), eye)
+    models = Mixtures(
+        torch.full((2,), 0.05),
+        torch.full((2, 2), 0.5),
+        torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0)),
+        eye,
+    )
     mask = torch.ones(len(points))
     gains = []
     for _ in range(12):
