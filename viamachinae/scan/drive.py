@@ -120,9 +120,9 @@ def _stars(work: Work) -> tuple[Task, pd.DataFrame, list[Task]] | None:
     got = work.run(wanted)
     for task in got:
         shutil.rmtree(download_folder(store, task), ignore_errors=True)
-    missing = {task.name for task in wanted} - {task.name for task in got}
-    there = {name: task for name, task in cells.items() if name not in missing}
-    stars = work.run(plan.star_tasks(settings, table, fingerprints, there))
+    there = {task.name for task in got}
+    waiting = {task.name for task in left if not there.issuperset(ref.name for ref in task.of("cells"))}
+    stars = work.run([task for task in tasks if task.name not in waiting])
     finished = {task.name for task in stars}
     work.result.blocked = [name for name in table["patch"] if name not in finished]
     return patches[0], table, stars

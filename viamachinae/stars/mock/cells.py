@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from viamachinae.config.seeds import rng
 from viamachinae.config.settings import MockSettings
 from viamachinae.errors import ConfigError
+from viamachinae.stars.healpix import ID_BITS, ID_ORDER
 from viamachinae.stars.mock.galactocentric import SUN_R, galactic_xyz, proper_motions
 from viamachinae.stars.mock.milkyway import COMPONENTS, Component, velocities
 from viamachinae.stars.mock.noise import bp_rp_error, parallax_error, proper_motion_errors
 from viamachinae.stars.mock.sequences import luminosity_function
 
-__all__ = ["CELL_ORDER", "ID_ORDER", "TrueStars", "cell_stars", "observe"]
+__all__ = ["CELL_ORDER", "TrueStars", "cell_stars", "observe"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 CELL_ORDER = 4  #: HEALPix order of the cells (nside 16, 3.7 deg)
-ID_ORDER = 12  #: HEALPix order of the cell in a source_id, as Gaia's
 _FINE_ORDER = 29  # the finest HEALPix grid: its pixels (0.4 mas) serve as positions
 _PROBE_ORDER = 7  # grid on which the largest density of a cell is looked for
 _LN_D = np.arange(np.log(0.01), np.log(300.0), 0.05)  # kpc
@@ -90,7 +90,7 @@ def cell_stars(mock: MockSettings, scan_seed: int, cell: int) -> pd.DataFrame:
     stars = TrueStars(
         *(np.concatenate([getattr(s, f) for _, s in drawn]) for f in TrueStars.__dataclass_fields__)
     )
-    ids = ((pixels >> 2 * (_FINE_ORDER - ID_ORDER)) << 35) + np.arange(1, len(pixels) + 1)
+    ids = ((pixels >> 2 * (_FINE_ORDER - ID_ORDER)) << ID_BITS) + np.arange(1, len(pixels) + 1)
     return observe(stars, mock, generator).assign(source_id=ids, truth="")
 
 

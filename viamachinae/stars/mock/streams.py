@@ -17,7 +17,8 @@ from viamachinae.config.mocksky import MockProgenitor, MockSettings, MockStream
 from viamachinae.config.seeds import rng
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.sky.circles import GreatCircle
-from viamachinae.stars.mock.cells import ID_ORDER, TrueStars, observe
+from viamachinae.stars.healpix import ID_BITS, ID_ORDER
+from viamachinae.stars.mock.cells import TrueStars, observe
 from viamachinae.stars.mock.progenitors import progenitor_stars
 from viamachinae.stars.mock.sequences import MassFunction, Population, luminosity_function
 
@@ -91,7 +92,9 @@ def stream_stars(mock: MockSettings, scan_seed: int) -> pd.DataFrame:
             1 << ID_ORDER, table["ra"].to_numpy(), table["dec"].to_numpy(), nest=True, lonlat=True
         )
         running = number + np.arange(len(table), dtype=np.int64)
-        tables.append(table.assign(source_id=(pixel.astype(np.int64) << 35) + running, truth=stream.name))
+        tables.append(
+            table.assign(source_id=(pixel.astype(np.int64) << ID_BITS) + running, truth=stream.name)
+        )
         number += len(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
