@@ -11,7 +11,6 @@ import pandas as pd
 from viamachinae.config.section import Circle
 from viamachinae.config.settings import MaskSettings, Settings
 from viamachinae.scan.task import fingerprint
-from viamachinae.schema import MASKS
 
 __all__ = ["masks_key", "masks_near", "masks_of"]
 
@@ -40,5 +39,5 @@ def masks_key(settings: Settings, patch: Mapping[Hashable, Any]) -> str:
 
     So neither another table of facts nor another radius far away redoes a patch.
     """
-    circles = MASKS.conform(masks_near(settings, patch))[["name", "ra", "dec", "radius"]]
+    circles = masks_near(settings, patch)[["name", "ra", "dec", "radius"]]
     return fingerprint(circles.to_numpy().tolist())
