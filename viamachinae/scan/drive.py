@@ -18,7 +18,7 @@ from viamachinae.scan.interrupt import Stop
 from viamachinae.scan.log import log_file
 from viamachinae.scan.offline import kept_fingerprints, remote_files, require_everything
 from viamachinae.scan.options import RunOptions
-from viamachinae.scan.outside import file_fingerprint
+from viamachinae.scan.outside import files_fingerprint
 from viamachinae.scan.prepare import prepare
 from viamachinae.scan.progress import LogProgress
 from viamachinae.scan.ray_runner import RayRunner
@@ -123,7 +123,7 @@ def _tables(settings: Settings, store: Store, *, offline: bool) -> list[str] | N
         return []
     if offline and remote_files(settings):
         return kept_fingerprints(settings, store)
-    return [file_fingerprint(path) for path in settings.stars.paths]
+    return files_fingerprint(settings.stars.paths)
 
 
 def _stars(

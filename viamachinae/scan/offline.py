@@ -26,7 +26,7 @@ def kept_fingerprints(settings: Settings, store: Store) -> list[str] | None:
     receipts = store.receipts("stars")
     found = {tuple(str(f) for f in receipt.body["work"].get("files", ())) for receipt in receipts}
     known = next(iter(found)) if len(found) == 1 else ()
-    return list(known) if len(known) == len(settings.stars.paths) else None
+    return list(known) or None
 
 
 def require_everything(settings: Settings, store: Store, stars: Sequence[Task]) -> None:

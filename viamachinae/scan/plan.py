@@ -113,7 +113,7 @@ def star_tasks(
         if cells.keys() >= set(needed):
             work = {
                 "patch": {str(k): v for k, v in row.items()},
-                "files": fingerprint(sorted(files)),
+                "files": sorted(files),
                 "masks": masks_key(settings, row),
             }
             inputs = [cells[name].ref for name in needed]

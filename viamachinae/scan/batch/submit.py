@@ -17,7 +17,7 @@ from viamachinae.scan.batch.render import Value, render, template
 from viamachinae.scan.batch.request import Job
 from viamachinae.scan.changes import changes
 from viamachinae.scan.offline import kept_fingerprints, remote_files
-from viamachinae.scan.outside import file_fingerprint
+from viamachinae.scan.outside import files_fingerprint
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.store import Store
 from viamachinae.schema.publish import atomic_text
@@ -80,7 +80,7 @@ def _tables(settings: Settings, store: Store) -> list[str]:
         return []
     if remote_files(settings):
         return kept_fingerprints(settings, store) or []
-    return [file_fingerprint(path) for path in settings.stars.paths]
+    return files_fingerprint(settings.stars.paths)
 
 
 def prepare(settings: Settings, out: Path, job: Job, bin_folder: Path | None = None) -> Submission:
