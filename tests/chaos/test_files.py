@@ -137,6 +137,17 @@ def test_what_lies_beside_the_results(
     get_over(out, sound=kind != "suspects")
 
 
+@pytest.mark.parametrize("kind", ["stars", "trunk"])
+def test_a_result_that_many_tasks_read(
+    out: Path, fault: Fault, get_over: Callable[..., None], kind: str
+) -> None:
+    fault.of("results that are read next", f"{kind} read by every score task")
+    undo_behind(out, "trunk")
+    for path in out.glob(RESULTS[kind][1]):
+        flipped(path)
+    get_over(out)
+
+
 def test_files_of_two_patches_exchanged(out: Path, fault: Fault, get_over: Callable[..., None]) -> None:
     fault.of("results of a finished scan", "scores exchanged")
     undo_behind(out, "scores")

@@ -76,8 +76,8 @@ def _wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes])
 
 def _lose(process: subprocess.Popen[bytes], program: str) -> None:
     """Kill a process below a run, as a kernel short of memory does."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    listed = subprocess.run(["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()[1:]]
     below = {str(process.pid)}
     for _ in range(3):
         below |= {pid for pid, parent, _ in rows if parent in below}

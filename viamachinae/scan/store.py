@@ -43,7 +43,7 @@ class DamagedError(DataError):
     message : str
         What, where, what to do.
     task : Task
-        What to do again, rebuilt from the receipt.
+        What to do again, rebuilt from the receipt; without inputs and work where that is gone already.
     """
 
     def __init__(self, message: str, task: Task) -> None:
@@ -203,14 +203,16 @@ class Store:
         Raises
         ------
         DamagedError
-            The file is damaged, or vanished.
+            The file is damaged, or vanished, or its receipt is withdrawn.
         DataError
-            The task is not done, or does not own the file.
+            The task does not own the file.
         """
         path, receipt = self.root / relative, self.receipt(task)
-        known = receipt is not None and receipt.key == task.key
-        if receipt is None or not known or relative not in {**receipt.outputs, **receipt.gone}:
-            msg = f"{path}: no valid receipt of {task.id} vouches for it; run `viamachinae run` again"
+        msg = f"{path}: no valid receipt of {task.id} vouches for it; run `viamachinae run` again"
+        if receipt is None or receipt.key != task.key:
+            # Another task that reads it may have met it first, and withdrawn it.
+            raise DamagedError(msg, Task(task.stage, task.name, task.key))
+        if relative not in {**receipt.outputs, **receipt.gone}:
             raise DataError(msg)
         if not self.intact(receipt, relative):
             with contextlib.suppress(OSError):  # nothing can be withdrawn in a folder that is read-only
