@@ -122,7 +122,7 @@ def _tables(settings: Settings, store: Store, *, offline: bool) -> list[str] | N
     if settings.stars.source != "files":
         return []
     if offline and remote_files(settings):
-        return kept_fingerprints(settings, store)
+        return kept_fingerprints(store)
     return files_fingerprint(settings.stars.paths)
 
 

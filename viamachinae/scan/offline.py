@@ -18,7 +18,7 @@ def remote_files(settings: Settings) -> list[str]:
     return [path for path in settings.stars.paths if is_url(path)] if settings.stars.source == "files" else []
 
 
-def kept_fingerprints(settings: Settings, store: Store) -> list[str] | None:
+def kept_fingerprints(store: Store) -> list[str] | None:
     """Return the fingerprints of the tables of stars with which the patches were loaded.
 
     ``None`` when no patch was, or not all from the same tables: then only the tables themselves tell.

@@ -79,7 +79,7 @@ def _tables(settings: Settings, store: Store) -> list[str]:
     if settings.stars.source != "files":
         return []
     if remote_files(settings):
-        return kept_fingerprints(settings, store) or []
+        return kept_fingerprints(store) or []
     return files_fingerprint(settings.stars.paths)
 
 
