@@ -12,13 +12,14 @@ export OMP_NUM_THREADS ?= 1
 MODULES = $(shell find viamachinae -name '*.py' ! -name __main__.py | sed 's|/__init__.py$$||; s|.py$$||; s|/|.|g' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-tap lint format docs clean
+.PHONY: help install demo test test-all test-tap test-slurm lint format docs clean
 
 help:
 	@echo "make demo      find a stream in a made-up sky; results in demo-out/"
 	@echo "make test      the tests, without those that take minutes each"
 	@echo "make test-all  all tests that need no server"
 	@echo "make test-tap  downloads from a TAP server on this machine; installs it (Debian, as root)"
+	@echo "make test-slurm  batch scripts on Slurm clusters on this machine; installs it (Debian, as root)"
 	@echo "make lint      style, formatting and types"
 	@echo "make format    put the formatting right"
 	@echo "make docs      the pages of docs/ and of every module, in docs/_build/"
@@ -44,10 +45,13 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "not tap"
+	$(BIN)/python -m pytest -m "not tap and not slurm"
 
 test-tap: $(STAMP)
 	$(BIN)/python tests/tap/setup run $(BIN)/python -m pytest -m tap tests/tap
+
+test-slurm: $(STAMP)
+	$(BIN)/python tests/slurm/setup run $(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -24,9 +24,13 @@ from viamachinae.config.settings import Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError, DataError, ExitCode, TaskError
 from viamachinae.scan import plan
+from viamachinae.scan.attempt import Attempt
 from viamachinae.scan.calibrate import calibrate_scan
+from viamachinae.scan.changes import Changes
 from viamachinae.scan.drive import run_scan
+from viamachinae.scan.options import RunOptions
 from viamachinae.scan.ray_runner import RayRunner
+from viamachinae.scan.results import read_settings
 from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.sections import STAGES, changed_stages
 from viamachinae.scan.sections import sections as sections_of
@@ -79,7 +83,7 @@ def hashes(out: Path, pattern: str = "*") -> dict[str, str]:
     return {
         str(path.relative_to(out)): file_sha256(path)
         for path in sorted(out.rglob(pattern))
-        if path.is_file() and "log" not in path.parts
+        if path.is_file() and not {"log", "index"} & set(path.parts)
     }
 
 
@@ -165,18 +169,167 @@ def test_late_settings_keep_early_results(
     assert bool(warned) == bool(redone)
 
 
-def test_a_damaged_result_stops_what_reads_it_and_is_made_anew(copied: Path, done: Path) -> None:
-    path = next(iter(sorted((copied / "scores").rglob("*.parquet"))))
+@pytest.mark.parametrize("damaged", ["scores", "plan", "patches.parquet", "stars"])
+def test_a_damaged_result_is_made_anew_by_the_run_that_meets_it(
+    copied: Path, done: Path, damaged: str, ray_runner: RayRunner
+) -> None:
+    path = copied / damaged
+    path = path if path.is_file() else min(p for p in path.rglob("*") if p.is_file())
     content = bytearray(path.read_bytes())
     content[100] ^= 0xFF
     path.write_bytes(bytes(content))
     shutil.rmtree(copied / "receipts" / "lines")
-    with pytest.raises(TaskError, match=r"1 task failed[\s\S]*lines/.*scores/.*published"):
-        run_scan(settings(), copied, runner=InlineRunner())
-    calls = Counter[str]()
-    run_scan(settings(), copied, runner=InlineRunner(), stages=counting(calls))
-    assert calls["scores"] == 1
+    result = run_scan(settings(), copied, runner=ray_runner)
+    assert result.complete
+    assert result.done_now.get(damaged.partition(".")[0]) == 1
     assert final(copied) == final(done)
+    assert file_sha256(path) == file_sha256(done / path.relative_to(copied))
+
+
+def test_a_result_that_is_damaged_again_and_again_ends_the_run(copied: Path) -> None:
+    def damaging(task: Task, store: Store, given: Settings) -> Products:
+        path = store.root / "stars" / f"{task.name}.parquet"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        return DEFAULT_STAGES["fragments"](task, store, given)
+
+    shutil.rmtree(copied / "receipts" / "fragments")
+    stages = {**DEFAULT_STAGES, "fragments": damaging}
+    with pytest.raises(TaskError, match="not those that were published"):
+        run_scan(settings(), copied, runner=InlineRunner(), stages=stages)
+
+
+def test_errors_of_the_science_are_not_tried_again_in_the_next_round(copied: Path) -> None:
+    calls = Counter[str]()
+
+    def failing(task: Task, store: Store, given: Settings) -> Products:
+        calls[task.name] += 1
+        if calls.total() == 1:
+            raise ZeroDivisionError
+        return DEFAULT_STAGES["lines"](task, store, given)
+
+    second = max((copied / "stars").iterdir())
+    second.write_bytes(second.read_bytes()[:-1] + b"x")
+    shutil.rmtree(copied / "receipts" / "lines")
+    with pytest.raises(TaskError, match=r"1 task failed[\s\S]*ZeroDivisionError"):
+        run_scan(settings(), copied, runner=InlineRunner(), stages={**DEFAULT_STAGES, "lines": failing})
+    assert sorted(calls.values()) == [1, 2]
+
+
+def refuse(found: Changes) -> bool:
+    refused.append(found)
+    return False
+
+
+refused: list[Changes] = []
+
+
+def test_changed_settings_redo_nothing_unless_that_is_agreed_to(copied: Path) -> None:
+    before, calls = hashes(copied), Counter[str]()
+    changed = settings(lines={"n_angle": 90}, scan={"name": "other"})
+    refused.clear()
+    with pytest.raises(ConfigError, match=r"lines.n_angle: 180 -> 90.*2 of lines, 2 of fragments.*--yes"):
+        run_scan(changed, copied, RunOptions(agree=refuse), stages=counting(calls))
+    assert not calls
+    assert hashes(copied) == before
+    (found,) = refused
+    assert dict(found.redone) == {"lines": 2, "fragments": 2, "streams": 1, "report": 1}
+    assert set(found.settings) == {"lines.n_angle", "scan.name"}
+    # Agreed to once it is the folder's own, and the way back has to be agreed to again.
+    assert run_scan(changed, copied, RunOptions(agree=lambda _: True), runner=InlineRunner()).complete
+    assert run_scan(changed, copied, RunOptions(agree=refuse), stages=counting(calls)).complete
+    assert not calls
+    with pytest.raises(ConfigError):
+        run_scan(settings(), copied, RunOptions(agree=refuse))
+
+
+@pytest.mark.parametrize("change", [{"trees": {"members": 3}}, {"runner": {"workers": 9, "nice": 3}}])
+def test_changes_that_redo_nothing_need_no_consent(copied: Path, change: dict[str, Any]) -> None:
+    calls = Counter[str]()
+    assert run_scan(settings(**change), copied, RunOptions(agree=refuse), stages=counting(calls)).complete
+    assert not calls
+    assert read_settings(copied) == settings(**change)
+
+
+def test_an_added_patch_keeps_the_others(copied: Path) -> None:
+    calls = Counter[str]()
+    tree = settings(patches={"centres": [*TREE["patches"]["centres"], [150.0, 32.0]]})
+    refused.clear()
+    with pytest.raises(ConfigError, match="1 of patches, 1 of streams, 1 of report"):
+        run_scan(tree, copied, RunOptions(agree=refuse))
+    run_scan(tree, copied, runner=InlineRunner(), stages=counting(calls))
+    assert calls["stars"] == calls["lines"] == calls["streams"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[scan]\nname = ", b"\xff\xfe\x00", b"[nowhere]\nx = 1\n"])
+def test_a_damaged_scan_toml_is_written_anew_where_nothing_is_redone(copied: Path, content: bytes) -> None:
+    calls = Counter[str]()
+    (copied / "scan.toml").write_bytes(content)
+    assert run_scan(settings(), copied, RunOptions(agree=refuse), stages=counting(calls)).complete
+    assert not calls
+    assert read_settings(copied) == settings()
+    (copied / "scan.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        run_scan(settings(lines={"n_angle": 90}), copied, RunOptions(agree=refuse))
+    assert (copied / "scan.toml").read_bytes() == content
+
+
+def test_the_command_refuses_in_batch_and_obeys_yes(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = tmp_path / "changed.toml"
+    toml.write_text(dump(settings(members={"half_width": 2.0})))
+    command = ("run", str(toml), "--out", str(copied), "--inline")
+    assert _code(*command) == ExitCode.CONFIG
+    error = capsys.readouterr().err
+    assert "members.half_width" in error
+    assert "1 of streams, 1 of report" in " ".join(error.split())
+    assert "--yes" in error
+    assert _code(*command, "--yes") == ExitCode.COMPLETE
+    assert _code(*command) == ExitCode.COMPLETE
+
+
+def test_groups_side_by_side_and_a_merge_equal_one_run(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml, out = tmp_path / "scan.toml", tmp_path / "out"
+    toml.write_text(dump(settings()))
+    command = ["run", str(toml), "--out", str(out), "--inline"]
+    groups = [
+        subprocess.Popen(
+            [sys.executable, "-m", "viamachinae", *command, "--group", f"{i}/2"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for i in (1, 2)
+    ]
+    for number, process in enumerate(groups, 1):
+        said, error = process.communicate(timeout=300)
+        assert process.returncode == ExitCode.COMPLETE, error.decode()
+        assert f"group {number}/2: 1 patch searched" in said.decode()
+        assert (out / "log" / f"run-{number}-of-2.log").stat().st_size > 0
+    assert len(list((out / "fragments").iterdir())) == 2
+    assert not (out / "streams.parquet").exists()
+    calls = Counter[str]()
+    assert run_scan(settings(), out, runner=InlineRunner(), stages=counting(calls)).complete
+    assert calls == {"streams": 1, "report": 1}
+    assert final(out) == final(done)
+    assert hashes(out / "scores") == hashes(done / "scores")
+    capsys.readouterr()
+    assert _code(*command, "--group", "3/2") == ExitCode.CONFIG
+    assert "3/2" in capsys.readouterr().err
+    assert _code(*command, "--group", "7/8") == ExitCode.COMPLETE  # more groups than patches
+
+
+def test_two_runs_on_one_folder_at_once_disturb_nothing(done: Path, tmp_path: Path) -> None:
+    toml, out = tmp_path / "scan.toml", tmp_path / "out"
+    toml.write_text(dump(settings()))
+    runs = [_start(toml, out) for _ in range(2)]
+    for process in runs:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == ExitCode.COMPLETE, error.decode()
+    assert final(out) == final(done)
+    assert hashes(out / "scores") == hashes(done / "scores")
 
 
 def test_a_failing_patch_leaves_the_other_one_its_results(copied: Path) -> None:
@@ -190,6 +343,7 @@ def test_a_failing_patch_leaves_the_other_one_its_results(copied: Path) -> None:
 
     with pytest.raises(TaskError, match=f"scores/{first.replace('+', '[+]')}") as caught:
         run_scan(settings(), copied, runner=InlineRunner(), stages={**DEFAULT_STAGES, "scores": failing})
+    assert f"no further: 1 patch ({first}); the candidates of the whole sky wait" in str(caught.value)
     assert caught.value.exit_code is ExitCode.FAILED
     assert "ZeroDivisionError" in (copied / "log" / "run.log").read_text()
     states = {state.stage: state for state in status(copied)}
@@ -502,7 +656,7 @@ def test_a_second_run_on_the_folder_leaves_results_that_are_there(copied: Path, 
     before, calls = hashes(copied), Counter[str]()
     stage = counting(calls)["scores"]
     for task in tasks:
-        execute(task, 1, root=copied, settings=settings(), stage=stage)
+        execute(task, Attempt(), root=copied, settings=settings(), stage=stage)
     assert len(tasks) == 4
     assert not calls
     assert hashes(copied) == before

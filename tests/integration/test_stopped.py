@@ -51,6 +51,11 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
 
 
+def _warn(process: subprocess.Popen[bytes]) -> None:
+    """Warn as Slurm does before the wall-time ends: every process of the job step is told."""
+    os.killpg(process.pid, signal.SIGUSR2)
+
+
 def _ctrl_c(process: subprocess.Popen[bytes]) -> None:
     """Interrupt as a terminal does: every process of the group is told."""
     os.killpg(process.pid, signal.SIGINT)
@@ -69,7 +74,37 @@ def _wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes])
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("stop", [_kill, _terminate, pytest.param(_ctrl_c, marks=pytest.mark.heavy)])
+def _lose(process: subprocess.Popen[bytes], program: str) -> None:
+    """Kill a process below a run, as a kernel short of memory does."""
+    listed = subprocess.run(["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()[1:]]
+    below = {str(process.pid)}
+    for _ in range(3):
+        below |= {pid for pid, parent, _ in rows if parent in below}
+    (victim,) = [pid for pid, _, arguments in rows if pid in below and program in arguments.split()[0]]
+    os.kill(int(victim), signal.SIGKILL)
+
+
+@pytest.mark.heavy
+def test_a_run_that_loses_its_ray_starts_again_by_itself(undisturbed: Path, tmp_path: Path) -> None:
+    toml, out = tmp_path / "scan.toml", shutil.copytree(undisturbed, tmp_path / "out")
+    toml.write_text(dump(Settings.model_validate(TREE)), encoding="utf-8")
+    for stage in ("scores", "lines", "fragments", "streams", "report"):
+        shutil.rmtree(out / "receipts" / stage)
+    command = [sys.executable, "-m", "viamachinae", "run", str(toml), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        _wait_for(lambda: _scores(out), process)
+        kept = _scores(out)
+        _lose(process, "raylet/raylet")
+        _, stderr = process.communicate(timeout=180)
+    assert process.returncode == ExitCode.COMPLETE, stderr.decode()
+    assert b"the run was lost (exit code 1" in stderr
+    assert kept.items() <= _scores(out).items()
+    for name in ("members.parquet", "tracks.parquet", "streams.parquet", "streams.ecsv"):
+        assert file_sha256(out / name) == file_sha256(undisturbed / name)
+
+
+@pytest.mark.parametrize("stop", [_kill, _terminate, _warn, pytest.param(_ctrl_c, marks=pytest.mark.heavy)])
 def test_a_scan_on_ray_that_is_stopped_goes_on_to_the_same_result(
     undisturbed: Path,
     tmp_path: Path,
@@ -90,6 +125,9 @@ def test_a_scan_on_ray_that_is_stopped_goes_on_to_the_same_result(
         assert process.returncode == ExitCode.RESUME, stderr.decode()
         assert b"run the same command again" in stderr
         assert b"Traceback" not in stderr
+    if stop in (_terminate, _warn):
+        assert b"of 6 tasks of scores are left" in stderr
+        assert b"lost its" not in stderr  # the workers that ran were let end
     kept = _scores(out)
     assert 0 < len(kept) < len(_scores(undisturbed))
     again = run_scan(Settings.model_validate(TREE), out, runner=ray_runner)

@@ -20,8 +20,13 @@ from viamachinae.cli.demo import compare
 from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import DataError, ExitCode, ResumeError, TaskError
+from viamachinae.scan.drive import run_scan
+from viamachinae.scan.runner import InlineRunner
+from viamachinae.scan.stages import DEFAULT_STAGES
+from viamachinae.scan.task import Products
 
-COMMANDS = ("demo", "init", "plan", "fetch", "run", "report", "calibrate", "export", "status")
+COMMANDS = ("demo", "init", "plan", "fetch", "run", "submit", "report", "calibrate", "export", "status",
+            "verify", "retry", "clean", "pack", "merge")  # fmt: skip
 
 
 def code_of(*arguments: str) -> int:
@@ -109,7 +114,11 @@ def test_init_writes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert code_of("init", str(path), "--force", "--preset", "nonsense") == ExitCode.CONFIG
 
 
-@pytest.mark.parametrize("command", [("status",), ("report",), ("export", "--to", "x")])
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("report",), ("export", "--to", "x"), ("verify",), ("retry",), ("clean",), ("pack",),
+     ("merge", "--out", "x")],
+)  # fmt: skip
 def test_a_folder_without_a_scan_is_refused(
     tmp_path: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +136,10 @@ def test_status_of_a_scan_that_has_not_begun(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "log").mkdir()
     assert code_of("status", str(tmp_path), "--json") == ExitCode.COMPLETE
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert stages[0] == {"stage": "patches", "done": 0, "total": 1, "seconds": 0, "rows": None, "bytes": None}
+    states = {"SUSPECT": 0, "FAILED": 0, "RUNNING": 0, "BLOCKED": 0, "PENDING": 1, "DONE": 0}
+    assert stages[0] == {
+        "stage": "patches", "done": 0, "total": 1, "seconds": 0, "rows": None, "bytes": None, "states": states
+    }  # fmt: skip
     assert stages[1]["total"] is None
 
 
@@ -147,7 +159,7 @@ def test_every_end_has_its_code(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("viamachinae.cli.commands.status", fail)
+    monkeypatch.setattr("viamachinae.cli.status.status", fail)
     assert code_of("status", "somewhere") == code
 
 
@@ -221,3 +233,99 @@ def test_the_demo_tells_a_miss(
 def test_a_pole_of_the_other_sign_is_the_same_circle() -> None:
     compared = compare(candidate((180.0, -90.0), (30.0, 0.0)), *members(60, 20), STREAM)
     assert compared.angle == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.fixture
+def half_done(tmp_path: Path) -> Path:
+    """A scan whose patches are laid out, and whose stars could not be loaded."""
+    out = tmp_path / "scan"
+    settings = Settings.model_validate({"patches": {"centres": [[150.0, 20.0], [152.0, 24.0]]}})
+
+    def unusable(*_: object) -> Products:
+        msg = "no such stars"
+        raise DataError(msg)
+
+    with pytest.raises(DataError, match="no such stars"):
+        run_scan(settings, out, runner=InlineRunner(), stages={**DEFAULT_STAGES, "stars": unusable})
+    return out
+
+
+def test_status_prints_failures_and_draws_a_map(
+    half_done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = tmp_path / "map.png"
+    assert code_of("status", str(half_done), "--map", str(figure)) == ExitCode.COMPLETE
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "FAILED stars/J1000.0+2000, try 1: no such stars" in shown
+    assert "2 patches: 2 FAILED" in shown
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert code_of("status", str(half_done), "--map", str(tmp_path / "map.txt")) == ExitCode.CONFIG
+    assert code_of("status", str(half_done), "--map", str(tmp_path / "no" / "map.png")) == ExitCode.CONFIG
+    assert "--map" in capsys.readouterr().err
+
+
+def test_failures_are_cleared_by_the_command(half_done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("retry", str(half_done), "failed", "--only", "stars/J1000*") == ExitCode.COMPLETE
+    assert "1 tasks cleared" in capsys.readouterr().out
+    assert code_of("status", str(half_done), "--json") == ExitCode.COMPLETE
+    assert list(json.loads(capsys.readouterr().out)["failures"]) == ["stars/J1008.0+2400"]
+    assert code_of("retry", str(half_done), "PENDING") == ExitCode.CONFIG
+    assert "FAILED, SUSPECT" in capsys.readouterr().err
+
+
+def test_verify_says_whether_to_run_again_or_that_files_are_damaged(
+    half_done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("verify", str(half_done)) == ExitCode.COMPLETE
+    assert "as it was published" in capsys.readouterr().out
+    table = half_done / "masks.parquet"
+    content = table.read_bytes()
+    table.unlink()
+    assert code_of("verify", str(half_done), "--dry-run") == ExitCode.RESUME
+    assert (half_done / "receipts" / "patches" / "sky.json").exists()
+    table.write_bytes(content[:-1] + b"x")
+    assert code_of("verify", str(half_done)) == ExitCode.DATA
+    captured = capsys.readouterr()
+    assert "1 damaged" in captured.out
+    assert "masks.parquet" in captured.out
+    assert "viamachinae run" in captured.err
+    assert not (half_done / "receipts" / "patches" / "sky.json").exists()
+
+
+def test_leftovers_of_other_hosts_go_only_when_that_is_agreed(
+    half_done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = half_done / ".stars.parquet.elsewhere~1~0123abcd.tmp"
+    left.write_text("half")
+    assert code_of("clean", str(half_done)) == ExitCode.COMPLETE
+    assert code_of("clean", str(half_done), "--all-hosts") == ExitCode.CONFIG
+    assert "--yes" in capsys.readouterr().err
+    assert left.exists()
+    assert code_of("clean", str(half_done), "--all-hosts", "--dry-run") == ExitCode.COMPLETE
+    assert left.name in capsys.readouterr().out
+    assert code_of("clean", str(half_done), "--all-hosts", "--yes") == ExitCode.COMPLETE
+    assert not left.exists()
+
+
+def test_an_unfinished_scan_is_not_packed(half_done: Path) -> None:
+    assert code_of("pack", str(half_done)) == ExitCode.DATA
+    assert code_of("pack", str(half_done), "--to", "x.zip") == ExitCode.CONFIG
+
+
+def test_a_file_that_is_no_archive_does_not_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scan.tar.zst"
+    path.write_text("hello")
+    assert code_of("verify", str(path)) == ExitCode.DATA
+    assert "archive" in capsys.readouterr().err
+
+
+def test_folders_are_merged_by_the_command(
+    half_done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        code_of("merge", str(half_done), str(half_done), "--out", str(tmp_path / "both")) == ExitCode.COMPLETE
+    )
+    assert "viamachinae run" in capsys.readouterr().out
+    assert (tmp_path / "both" / "scan.toml").read_bytes() == (half_done / "scan.toml").read_bytes()

@@ -102,6 +102,20 @@ def test_other_readers_find_units_and_descriptions(tmp_path):
     assert pd.read_parquet(tmp_path / "streams.parquet")["p_value"].isna().all()
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_catalogue_tells_which_software_made_it(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(export_module, "git_commit", lambda: "c0ffee-dirty")
+    write(*catalogue(), tmp_path, META, [kind])
+    _, meta = read(tmp_path / f"members.{kind}")
+    assert meta["git_commit"] == "c0ffee-dirty"
+    assert f"numpy={np.__version__}" in meta["versions"].split()
+    # What the scan was made with goes before what exports it.
+    monkeypatch.setattr(export_module, "git_commit", lambda: "another")
+    write(*catalogue(), tmp_path, {**META, "git_commit": "first", "versions": "numpy=1"}, [kind])
+    _, meta = read(tmp_path / f"members.{kind}")
+    assert (meta["git_commit"], meta["versions"]) == ("first", "numpy=1")
+
+
 def test_same_rows_give_the_same_bytes(tmp_path):
     first = write(*catalogue(), tmp_path / "a", META)
     second = write(*catalogue(), tmp_path / "b", META)

@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 import ray
 
-from viamachinae.errors import DataError
-from viamachinae.scan.ray_runner import RayRunner, _short_folder
-from viamachinae.scan.runner import InlineRunner, Outcome, Runner
+from viamachinae.config.settings import RunnerSettings
+from viamachinae.errors import DataError, TaskError
+from viamachinae.scan import attempt as attempts
+from viamachinae.scan.agenda import Agenda
+from viamachinae.scan.attempt import Attempt, Fault, out_of_memory
+from viamachinae.scan.interrupt import Stop
+from viamachinae.scan.outcome import Outcome
+from viamachinae.scan.ray_runner import RayRunner
+from viamachinae.scan.runner import InlineRunner, Runner
 from viamachinae.scan.task import Task
 
 
@@ -32,11 +38,11 @@ def by_name(outcomes: Iterator[Outcome]) -> dict[str, Outcome]:
     return {outcome.task.name: outcome for outcome in outcomes}
 
 
-def summing() -> Callable[[Task, int], dict[str, Any]]:
+def summing() -> Callable[[Task, Attempt], dict[str, Any]]:
     # A local function travels to the workers by value: they cannot import the tests.
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
         x = np.random.default_rng(task.work["k"]).normal(size=(300, 300))
-        return {"sum": float((x @ x.T).sum()), "attempt": attempt}
+        return {"sum": float((x @ x.T).sum()), "attempt": attempt.number}
 
     return fn
 
@@ -48,7 +54,7 @@ def test_every_task_ends_once(runner: Runner) -> None:
 
 
 def test_no_tasks_start_nothing() -> None:
-    with RayRunner(workers=1, address="no-such-cluster:1") as idle:
+    with RayRunner(RunnerSettings(workers=1, address="no-such-cluster:1")) as idle:
         assert list(idle.run([], summing())) == []
 
 
@@ -59,13 +65,13 @@ def test_inline_and_ray_agree_to_the_last_bit(ray_runner: RayRunner) -> None:
 
 
 def test_a_failing_task_is_reported_and_the_others_go_on(runner: Runner) -> None:
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
         if task.work["k"] == 1:
             msg = "patch p1: no stars"
             raise DataError(msg)
         if task.work["k"] == 2:
             raise ZeroDivisionError
-        return {"attempt": attempt}
+        return {"attempt": attempt.number}
 
     outcomes = by_name(runner.run(tasks(4), fn))
     assert [outcomes[f"p{k}"].ok for k in range(4)] == [True, False, False, True]
@@ -79,8 +85,8 @@ def test_a_failing_task_is_reported_and_the_others_go_on(runner: Runner) -> None
 def test_science_errors_are_not_tried_again(runner: Runner, tmp_path: Path) -> None:
     marks = tmp_path
 
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
-        (marks / f"{task.name}-{attempt}").touch()
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        (marks / f"{task.name}-{attempt.number}").touch()
         raise ValueError
 
     assert not any(o.ok for o in runner.run(tasks(2), fn))
@@ -88,10 +94,10 @@ def test_science_errors_are_not_tried_again(runner: Runner, tmp_path: Path) -> N
 
 
 def test_a_task_whose_worker_died_is_tried_again(ray_runner: RayRunner) -> None:
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
-        if task.work["k"] == 0 and attempt == 1:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        if task.work["k"] == 0 and attempt.number == 1:
             os._exit(9)
-        return {"attempt": attempt}
+        return {"attempt": attempt.number}
 
     outcomes = by_name(ray_runner.run(tasks(3), fn))
     assert all(o.ok for o in outcomes.values())
@@ -99,13 +105,13 @@ def test_a_task_whose_worker_died_is_tried_again(ray_runner: RayRunner) -> None:
 
 
 def test_a_worker_that_always_dies_is_given_up(ray_runner: RayRunner) -> None:
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
         time.sleep(0.01)
         os._exit(9)
 
     (outcome,) = ray_runner.run(tasks(1), fn)
     assert not outcome.ok
-    assert "died 3 times" in outcome.error
+    assert "lost its worker process 3 times, at last with 0.25 of runner.memory_gb" in outcome.error
 
 
 def test_a_signal_while_ray_starts_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,30 +120,14 @@ def test_a_signal_while_ray_starts_interrupts(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", killed)
-    with RayRunner(workers=1) as runner, pytest.raises(KeyboardInterrupt):
+    with RayRunner(RunnerSettings(workers=1)) as runner, pytest.raises(KeyboardInterrupt):
         list(runner.run(tasks(1), summing()))
-
-
-@pytest.mark.parametrize("length", [5, 27, 28, 90])
-def test_the_sockets_of_ray_have_short_paths(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    base = "/" + "x" * (length - 1)
-    made = []
-
-    def make(prefix: str, dir: Path) -> str:  # noqa: A002
-        made.append(Path(dir))
-        return f"{dir}/{prefix}12345678"
-
-    monkeypatch.setattr("tempfile.gettempdir", lambda: base)
-    monkeypatch.setattr("tempfile.mkdtemp", make)
-    socket = "session_2026-11-22_03-38-13_596128_4194304/sockets/plasma_store"
-    assert len(str(_short_folder() / socket)) <= 103
-    assert (made == [Path(base)]) == (length <= 27)
 
 
 def test_warnings_of_a_task_are_heard_wherever_it_runs(
     runner: Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
         logging.getLogger("viamachinae.stars").warning("stars in only %d %% of it", 90)
         return {}
 
@@ -153,7 +143,7 @@ def test_workers_have_one_thread_and_the_own_environment_is_left_alone(
     monkeypatch.setenv("OMP_NUM_THREADS", "16")
     before = dict(os.environ)
 
-    def fn(task: Task, attempt: int) -> dict[str, Any]:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
         return {"threads": os.environ["OMP_NUM_THREADS"]}
 
     (outcome,) = runner.run(tasks(1), fn)
@@ -163,31 +153,209 @@ def test_workers_have_one_thread_and_the_own_environment_is_left_alone(
     }
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, device: str, resources: dict[str, float], stage: str) -> Any:
-    """Return the GPUs that Ray is asked for: at its start, and for a task of a stage."""
+def asked(
+    monkeypatch: pytest.MonkeyPatch, settings: RunnerSettings, resources: dict[str, float], stage: str
+) -> tuple[int | None, float, int]:
+    """Return the GPUs that Ray is asked for, at its start and for a task of a stage, and tasks at a time."""
     started: dict[str, Any] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", started.update)
+    monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
-    with RayRunner(2, device=device) as runner:
-        runner._start()
-        return started["num_gpus"], runner._options(stage).get("num_gpus", 0)
+    with RayRunner(settings) as runner:
+        runner._cluster.start()
+        gpus = runner._options({stage})[stage].get("num_gpus", 0)
+        return started.get("num_gpus"), gpus, runner._cluster.slots(gpus)
 
 
 @pytest.mark.parametrize(
-    ("device", "gpus", "expected"),
+    ("device", "gpus", "part", "expected"),
     [
-        ("cpu", 4.0, (0, 0)),
-        ("cuda", 4.0, (None, 1)),  # None: as many as Ray finds
-        ("auto", 1.0, (None, 1)),
-        ("auto", 0.0, (None, 0)),
-        ("cuda", 0.0, (None, 0)),  # the task says what is missing, instead of waiting for ever
+        ("cpu", 4.0, 1.0, (0, 0, 8)),
+        ("cuda", 4.0, 1.0, (None, 1, 4)),  # None: as many as Ray finds
+        ("cuda", 4.0, 0.5, (None, 0.5, 8)),
+        ("cuda", 1.0, 0.3, (None, 0.3, 3)),
+        ("auto", 1.0, 1.0, (None, 1, 1)),
+        ("auto", 0.0, 1.0, (None, 0, 8)),
+        ("cuda", 0.0, 1.0, (None, 0, 8)),  # the task says what is missing, instead of waiting for ever
     ],
 )
 @pytest.mark.parametrize("stage", ["trunk", "scores"])
-def test_a_task_that_trains_has_a_gpu_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, device: str, gpus: float, expected: tuple[int | None, int], stage: str
+def test_a_task_that_trains_has_its_part_of_a_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+    device: Any,
+    gpus: float,
+    part: float,
+    expected: tuple[int | None, float, int],
+    stage: str,
 ) -> None:
-    assert asked(monkeypatch, device, {"CPU": 2.0, "GPU": gpus}, stage) == expected
-    assert asked(monkeypatch, device, {"CPU": 2.0, "GPU": gpus}, "lines")[1] == 0
+    settings, resources = RunnerSettings(device=device, gpus_per_task=part), {"CPU": 8.0, "GPU": gpus}
+    assert asked(monkeypatch, settings, resources, stage) == expected
+    assert asked(monkeypatch, settings, resources, "lines")[1:] == (0, 8)
+
+
+def test_workers_bound_the_tasks_at_a_time_on_a_larger_cluster_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = RunnerSettings(workers=3, address="auto")
+    assert asked(monkeypatch, joined, {"CPU": 8.0}, "scores") == (None, 0, 3)
+
+
+def test_niceness_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str | None] = []
+    variable = "RAY_worker_niceness"
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: found.append(os.environ.get(variable)))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    for nice in (0, 7):
+        with RayRunner(RunnerSettings(nice=nice)) as runner:
+            runner._cluster.start()
+    assert found == ["0", "7"]
+    assert variable not in os.environ
+
+
+def test_workers_are_as_important_as_everything_else(ray_runner: RayRunner) -> None:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        return {"nice": os.getpriority(os.PRIO_PROCESS, 0)}
+
+    (outcome,) = ray_runner.run(tasks(1), fn)
+    assert outcome.value == {"nice": os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+def test_processes_are_used_again(ray_runner: RayRunner) -> None:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        return {"pid": os.getpid()}
+
+    pids = {outcome.value["pid"] for outcome in ray_runner.run(tasks(40), fn) if outcome.value}
+    assert 1 <= len(pids) <= 4
+    assert os.getpid() not in pids
+
+
+def test_the_heaviest_come_first_and_equal_ones_in_order() -> None:
+    weighed = [Task("scores", str(i), "", weight=w) for i, w in enumerate([1.0, 9.0, 3.0, 9.0, 0.0])]
+
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        return {}
+
+    ended = [outcome.task.name for outcome in InlineRunner().run(weighed, fn)]
+    assert ended == ["1", "3", "2", "0", "4"]
+
+
+def exhausted(within: float) -> Callable[[Task, Attempt], dict[str, Any]]:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        if attempt.share > within:
+            raise MemoryError
+        return {"share": attempt.share, "attempt": attempt.number}
+
+    return fn
+
+
+def test_a_task_that_ran_out_of_memory_is_tried_again_smaller(runner: Runner) -> None:
+    (outcome,) = runner.run(tasks(1), exhausted(0.25))
+    assert outcome.value == {"share": 0.25, "attempt": 3}
+
+
+def test_a_task_that_never_fits_is_given_up(runner: Runner) -> None:
+    (outcome,) = runner.run(tasks(1), exhausted(0.0))
+    assert not outcome.ok
+    assert "ran out of memory 4 times, at last with 0.125 of runner.memory_gb (MemoryError" in outcome.error
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    class OutOfMemoryError(RuntimeError):
+        """As torch calls its own."""
+
+    alloc = RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+    assert all(out_of_memory(error) for error in (MemoryError(), OutOfMemoryError("CUDA"), alloc))
+    assert not any(out_of_memory(error) for error in (RuntimeError("shape"), ValueError(), OSError()))
+
+
+def test_tries_are_bounded_by_fault() -> None:
+    for fault, further in attempts.FURTHER.items():
+        attempt: Attempt | None = Attempt()
+        for _ in range(further):
+            assert attempt is not None
+            attempt = attempt.after(fault)
+        assert attempt is not None
+        assert attempt.after(fault) is None
+        assert attempt.share == (1.0 if fault is Fault.NODE else 0.5**further)
+        # Faults of other kinds are counted by themselves.
+        assert all(attempt.after(other) is not None for other in Fault if other is not fault)
+
+
+def test_nothing_is_started_once_the_run_is_asked_to_end(runner: Runner) -> None:
+    stop, started = Stop(grace=30.0), []
+    for outcome in runner.run(tasks(40), summing(), stop):
+        started.append(outcome.task.name)
+        stop.ask("enough")
+    assert 1 <= len(started) <= 3  # those that ran when it was asked
+
+
+def test_tasks_that_do_not_end_in_time_are_dropped(ray_runner: RayRunner, tmp_path: Path) -> None:
+    stop, began = Stop(grace=2.0), time.monotonic()
+
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        time.sleep(0.01 if task.name == "p0" else 60.0)
+        (tmp_path / task.name).touch()
+        return {}
+
+    ended = []
+    for outcome in ray_runner.run(tasks(2), fn, stop):
+        ended.append(outcome.task.name)
+        stop.ask("enough")
+    assert ended == ["p0"]
+    assert time.monotonic() - began < 20
+    # Their processes are gone, and others take the next tasks.
+    assert all(outcome.ok for outcome in ray_runner.run(tasks(3), summing()))
+    assert [path.name for path in tmp_path.iterdir()] == ["p0"]
+
+
+def test_only_tasks_that_fit_into_the_time_left_are_started() -> None:
+    stop = Stop(grace=1.0, end=time.time() + 100.0)
+    agenda = Agenda([Task("scores", str(w), "", weight=w) for w in (1.0, 5.0, 50.0, 500.0)], stop)
+    taken = agenda.take()
+    assert taken is not None  # nothing is known yet
+    task, attempt = taken
+    assert task.name == "500.0"
+    agenda.settle(Outcome(task, {}, seconds=1000.0), attempt)
+    assert [item[0].name for item in iter(agenda.take, None)] == ["5.0", "1.0"]
+    assert len(agenda) == 1
+
+
+def test_a_cluster_without_workers_is_given_up(
+    ray_runner: RayRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        time.sleep(30.0)
+        return {}
+
+    monkeypatch.setattr("viamachinae.scan.ray_runner._DESERTED", 1.0)
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    with pytest.raises(TaskError, match="no worker"):
+        list(ray_runner.run(tasks(1), fn))
+
+
+@pytest.mark.heavy
+def test_a_worker_that_ray_kills_for_its_memory_is_tried_again_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Heavy for another reason too: whoever else fills the memory meanwhile gets the blame.
+    if ray.is_initialized():
+        pytest.skip("Ray runs already, with its own threshold")
+    pairs = (line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    memory = {name: float(text.split()[0]) for name, text in pairs}  # kB
+    used = 1 - memory["MemAvailable"] / memory["MemTotal"]
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{used + 2.5e6 / memory['MemTotal']:.3f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        held = []
+        for _ in range(int(50 * attempt.share)):
+            held.append(np.ones(12_500_000))  # 100 MB
+            time.sleep(0.02)
+        time.sleep(1.5)
+        return {"share": attempt.share, "attempt": attempt.number}
+
+    with RayRunner(RunnerSettings(workers=1)) as runner:
+        (outcome,) = runner.run(tasks(1), fn)
+    assert outcome.value == {"share": 0.5, "attempt": 2}

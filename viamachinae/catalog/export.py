@@ -16,6 +16,7 @@ from viamachinae.catalog.formats import WRITERS, read_meta
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.schema import MEMBERS, STREAMS, TRACKS, TableSchema
 from viamachinae.schema.io import to_astropy
+from viamachinae.schema.provenance import git_commit, versions
 from viamachinae.schema.publish import place
 
 __all__ = ["FORMATS", "catalogue_paths", "read", "write"]
@@ -62,8 +63,9 @@ def write(
         Where the files go; made when it does not exist.
     meta : mapping of str to str
         Provenance: ``settings_hash`` and ``release`` must be there, anything
-        else is kept. The version of viamachinae, the table's name and
-        description, its number of rows and the hash of its content
+        else is kept. The versions of the software, the commit of a checkout
+        (``-dirty``: with changes), the table's name and description, its number
+        of rows and the hash of its content
         (:func:`viamachinae.catalog.content_hash`) are added.
     formats : iterable of str
         Some of ``ecsv``, ``fits``, ``parquet``.
@@ -157,6 +159,9 @@ def _catalogue_table(frame: pd.DataFrame, schema: TableSchema, meta: Mapping[str
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
     table = to_astropy(frame, schema)
     table.meta.update(meta)
+    table.meta.setdefault("versions", " ".join(f"{k}={v}" for k, v in sorted(versions().items())))
+    if git_commit():
+        table.meta.setdefault("git_commit", git_commit())
     table.meta.update(
         table=schema.name,
         description=schema.description,

@@ -109,3 +109,19 @@ def mock(  # noqa: PLR0913  an option each
     options = Options(needed(galaxia), real, g_max, parallax_max, release_of(release), seed)
     with shown_log():
         benchmark(options, json, figure)
+
+
+@app.command(epilog="Example: viamachinae benchmark runner --json runner.json")
+def runner(
+    tasks: Annotated[int, typer.Option(min=20, help="Tasks that do nothing.")] = 12_000,
+    workers: Annotated[int, typer.Option(min=2, help="Workers of Ray.")] = 2,
+    stars: Annotated[int, typer.Option(min=1000, help="Stars of the patch that is read.")] = 700_000,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number.")] = None,
+) -> None:
+    """Time the running of tasks beside their work, and what a kill costs, in about ten minutes."""
+    from viamachinae.cli.commands import shown_log
+    from viamachinae.cli.overhead import benchmark
+    from viamachinae.scan.overhead.measure import Options
+
+    with shown_log():
+        benchmark(Options(tasks, workers, stars), json)

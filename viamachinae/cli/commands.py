@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,20 +21,14 @@ from viamachinae.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from viamachinae.scan.status import StageStatus
-    from viamachinae.scan.work import ScanResult
 
 __all__ = [
     "calibrate",
     "candidates_table",
     "export",
-    "fetch",
     "report",
-    "run",
-    "search",
     "settings_of",
     "shown_log",
-    "status",
     "with_runner",
 ]
 
@@ -93,36 +85,6 @@ def shown_log() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def search(settings: Settings, out: Path, *, stars_only: bool = False) -> ScanResult:
-    """Run a scan, or its first stages up to the stars, with its log and progress on stderr."""
-    from viamachinae.scan.drive import run_scan
-    from viamachinae.scan.progress import for_terminal
-
-    with shown_log():
-        return run_scan(settings, out, progress=for_terminal(), stars_only=stars_only)
-
-
-def run(settings: Settings, out: Path) -> None:
-    """Run a scan and print its best candidates."""
-    result = search(settings, out)
-    streams = result.streams()
-    console = Console()
-    if not sum(result.done_now.values()):
-        console.print("nothing to do: every task was done before")
-    console.print(candidates_table(streams) if len(streams) else "no stream candidate")
-    console.print(f"results in {out}: streams.ecsv, members.parquet, report/index.html", soft_wrap=True)
-
-
-def fetch(settings: Settings, out: Path) -> None:
-    """Get the stars of a scan and say what came."""
-    result = search(settings, out, stars_only=True)
-    n_patches = result.done_before.get("stars", 0) + result.done_now.get("stars", 0)
-    print(f"stars of {n_patches} patch{'es' * (n_patches != 1)} in {out}")
-    if settings.stars.downloads:
-        cells = next(state for state in _states(out) if state.stage == "cells")
-        print(f"{cells.done} cells downloaded: {cells.rows:,} rows, {(cells.bytes or 0) / 1e6:.1f} MB")
-
-
 def candidates_table(streams: pd.DataFrame) -> Table:
     """Return the best candidates as a table for the terminal."""
     title = f"{len(streams)} stream candidate{'s' * (len(streams) != 1)}"
@@ -171,29 +133,3 @@ def export(folder: Path, to: Path, formats: Sequence[str] | None) -> None:
 
     for path in export_scan(folder, to, formats):
         print(path)
-
-
-def status(folder: Path, *, as_json: bool) -> None:
-    """Print where every stage of a scan stands."""
-    states = _states(folder)
-    if as_json:
-        print(json.dumps({"folder": str(folder), "stages": [asdict(state) for state in states]}, indent=1))
-        return
-    table = Table(title=str(folder), title_justify="left")
-    headings = ["stage", "done", "of", "seconds"]
-    downloads = any(state.bytes is not None for state in states)
-    for heading in (*headings, "rows", "MB") if downloads else headings:
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for state in states:
-        of = "?" if state.total is None else str(state.total)
-        row = [state.stage, str(state.done), of, f"{state.seconds:.1f}"]
-        if state.bytes is not None:
-            row += [f"{state.rows:,}", f"{state.bytes / 1e6:.1f}"]
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _states(folder: Path) -> list[StageStatus]:
-    from viamachinae.scan.status import status as states_of
-
-    return states_of(folder)

@@ -134,7 +134,8 @@ def demo(settings: Settings, out: Path) -> None:
     TaskError
         The stream was not found within :data:`TOLERANCES`.
     """
-    from viamachinae.cli.commands import candidates_table, search
+    from viamachinae.cli.commands import candidates_table
+    from viamachinae.cli.run import search
 
     if settings.stars.source != "mock" or not settings.mock.streams:
         msg = 'the demo needs stars.source = "mock" and one stream in mock.streams'

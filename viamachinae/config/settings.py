@@ -90,7 +90,27 @@ class RunnerSettings(Section):
         True, description="on a GPU, multiply matrices with ten-bit mantissas (likelihoods within 1e-3 nat)"
     )
     memory_gb: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="memory of the models that a worker trains together (GB), beside the stars' own"
+        1.0,
+        description=(
+            "memory of the models that a worker trains together (GB), beside the stars' own; a task that ran "
+            "out of memory is tried again with half of it"
+        ),
+    )
+    gpus_per_task: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description=(
+            "GPUs of a task that trains, where device uses them: 1, or less than 1 for tasks that share one "
+            "(0.5: two)"
+        ),
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        0, description="niceness of the workers of a cluster started here; 0: the priority of everything else"
+    )
+    grace: Annotated[float, Field(ge=1)] = Field(
+        60.0,
+        description=(
+            "time (s) from a request to stop, or until the wall-time ends, in which running tasks may finish"
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from viamachinae.report.style import ACCENT, BLUE, GREY, INK, PALE
 from viamachinae.sky.frame import PatchFrame
 from viamachinae.sky.known import near
 
-__all__ = ["LocalSky", "circle", "draw_whole_sky", "extent"]
+__all__ = ["LocalSky", "circle", "draw_whole_sky", "extent", "whole_sky_place"]
 
 Array = NDArray[np.float64]
 #: Masked objects: filled, so that one of a few arcminutes is still a dot.
@@ -132,20 +132,20 @@ def draw_whole_sky(
 ) -> None:
     """Draw patches (searched circles of ``radius`` deg), tracks and masks on a Mollweide map (ICRS)."""
     for row in masks.itertuples():
-        x, y = _whole(*circle(row.ra, row.dec, row.radius, n=49), centre)
+        x, y = whole_sky_place(*circle(row.ra, row.dec, row.radius, n=49), centre)
         axes.plot(x, y, color=GREY, lw=0.7, zorder=0.7)
     for row in patches.itertuples():
-        x, y = _whole(*circle(row.ra, row.dec, radius), centre)
+        x, y = whole_sky_place(*circle(row.ra, row.dec, radius), centre)
         axes.plot(x, y, color=BLUE, lw=0.7, alpha=0.7)
     for _, track in tracks.groupby("stream_id", sort=False):
-        x, y = _whole(track["ra"].to_numpy(), track["dec"].to_numpy(), centre)
+        x, y = whole_sky_place(track["ra"].to_numpy(), track["dec"].to_numpy(), centre)
         axes.plot(x, y, color=ACCENT, lw=2)
     axes.set_xticks(np.radians([-120, -60, 0, 60, 120]))
     axes.set_xticklabels([f"{(centre - v) % 360:g}°" for v in (-120, -60, 0, 60, 120)])
     axes.grid(color=PALE, lw=0.6)
 
 
-def _whole(ra: Array, dec: Array, centre: float) -> tuple[Array, Array]:
+def whole_sky_place(ra: Array, dec: Array, centre: float) -> tuple[Array, Array]:
     """Return Mollweide longitude (rad, ra to the left) and latitude, broken at the seam."""
     x = -np.radians((np.asarray(ra) - centre + 180) % 360 - 180)
     y = np.radians(np.asarray(dec, dtype=np.float64))

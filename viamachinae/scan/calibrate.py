@@ -77,7 +77,7 @@ def calibrate_scan(out: Path, null: Path) -> Calibrated:
     rates = {k: v if math.isfinite(v) else None for k, v in asdict(summary).items()}
     text = text_writer("\n\n".join(words) + "\n")
     products = Products({_TABLE: table_writer(table, CALIBRATION), "calibration.txt": text}, {"rates": rates})
-    ours.store.publish(task, products, started=started)
+    ours.store.publish(task, products, started=started, settings=ours.settings)
     logger.info("calibrated %s with %s", out, null)
     redraw(out)
     return Calibrated(table, words)

@@ -11,29 +11,30 @@ from pathlib import Path
 import pandas as pd
 
 from viamachinae.config.settings import Settings
-from viamachinae.config.toml import dump
-from viamachinae.errors import ConfigError, DataError, ResumeError
+from viamachinae.errors import ResumeError
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of
-from viamachinae.scan.interrupt import terminable
+from viamachinae.scan.interrupt import Stop
 from viamachinae.scan.log import log_file
-from viamachinae.scan.outside import file_fingerprint
-from viamachinae.scan.progress import LogProgress, Progress
+from viamachinae.scan.offline import kept_fingerprints, remote_files, require_everything
+from viamachinae.scan.options import RunOptions
+from viamachinae.scan.outside import files_fingerprint
+from viamachinae.scan.prepare import prepare
+from viamachinae.scan.progress import LogProgress
 from viamachinae.scan.ray_runner import RayRunner
-from viamachinae.scan.results import read_settings
 from viamachinae.scan.runner import InlineRunner, Runner
-from viamachinae.scan.sections import SKY, changed_stages
+from viamachinae.scan.sections import SKY
 from viamachinae.scan.stages import (
     DEFAULT_STAGES,
     StageFunction,
-    download_folder,
     planned_regions,
+    planned_stars,
     read_patches,
 )
-from viamachinae.scan.store import Store
+from viamachinae.scan.store import DamagedError, Store
 from viamachinae.scan.task import Task
+from viamachinae.scan.verify import replan
 from viamachinae.scan.work import ScanResult, Work, raise_failures
-from viamachinae.schema.publish import atomic_text, sweep
 
 __all__ = ["run_scan", "runner_for"]
 
@@ -46,13 +47,16 @@ _NAMED = 5
 def run_scan(
     settings: Settings,
     out: Path,
+    options: RunOptions | None = None,
     *,
     runner: Runner | None = None,
-    progress: Progress | None = None,
     stages: Mapping[str, StageFunction] = DEFAULT_STAGES,
     stars_only: bool = False,
 ) -> ScanResult:
     """Run a scan, or what is left of it; running a finished one does no work.
+
+    Several processes may run on one folder at once, each with its group of patches or all of
+    them: what one has published the others do not do again.
 
     Parameters
     ----------
@@ -60,10 +64,10 @@ def run_scan(
         The scan.
     out : Path
         Its folder; made when it does not exist.
+    options : RunOptions, optional
+        How it is run: progress, consent, network, end, group.
     runner : Runner, optional
         Where tasks run, left open; by default as ``settings.runner`` says.
-    progress : Progress, optional
-        How progress is shown; by default log lines.
     stages : mapping
         Stage -> its function.
     stars_only : bool
@@ -72,25 +76,25 @@ def run_scan(
     Raises
     ------
     ConfigError
-        The folder cannot be written.
+        The folder cannot be written, or the settings redo finished tasks and that was not agreed to.
     DataError
-        The input cannot be used.
+        The input cannot be used, or needs a network that is not there.
     ResumeError
         The scan was interrupted; what is published stays.
     TaskError
         Some tasks failed; the others are done.
     """
-    store = Store(out)
-    _prepare(settings, store)
-    with log_file(out), terminable():
+    options = options or RunOptions()
+    store, tables = Store(out), _tables(settings, Store(out), offline=options.offline)
+    prepare(settings, store, tables or (), options.agree)
+    stop = Stop(settings.runner.grace, options.stop_file, options.end)
+    with log_file(out, options.group), stop:
         try:
             # A runner that was handed in may serve other scans too: its owner closes it.
             own = runner_for(settings) if runner is None else nullcontext(runner)
-            with own as active, progress or LogProgress() as shown:
-                work = Work(settings, store, active, shown, stages)
-                found = _stars(work)
-                if found is not None and not stars_only:
-                    _search(work, *found)
+            with own as active, options.progress or LogProgress() as shown:
+                work = Work(settings, store, active, shown, stages, stop, options.group)
+                _rounds(work, tables, offline=options.offline, stars_only=stars_only)
         except KeyboardInterrupt as error:
             msg = (
                 f"interrupted; every finished task is kept in {out}: "
@@ -101,39 +105,67 @@ def run_scan(
     return work.result
 
 
-def _stars(work: Work) -> tuple[Task, pd.DataFrame, list[Task]] | None:
+def _rounds(work: Work, tables: list[str] | None, *, offline: bool, stars_only: bool) -> None:
+    """Go through the stages, and again when a result that they read is damaged and has to be made anew."""
+    for name in replan(work.store, work.settings):
+        logger.info("%s vanished, and is needed again", name)
+    again = True
+    while again:
+        try:
+            found = _stars(work, tables, offline=offline)
+            if found is not None and not stars_only:
+                _search(work, *found)
+        except DamagedError as error:  # read here, to know which tasks there are
+            work.met(error)
+        again = work.again()
+
+
+def _tables(settings: Settings, store: Store, *, offline: bool) -> list[str] | None:
+    """Return the fingerprints of the tables of stars, ``None`` when only a network could tell them."""
+    if settings.stars.source != "files":
+        return []
+    if offline and remote_files(settings):
+        return kept_fingerprints(store)
+    return files_fingerprint(settings.stars.paths)
+
+
+def _stars(
+    work: Work, tables: list[str] | None, *, offline: bool
+) -> tuple[Task, pd.DataFrame, list[Task]] | None:
     """Lay out the patches and load their stars; return the patches' task and table, and the stars' tasks."""
     settings, store = work.settings, work.store
     patches = work.run([plan.patch_task(settings)])
     if not patches:
         return None
     table = read_patches(store, patches[0])
-    files = settings.stars.paths if settings.stars.source == "files" else ()
-    fingerprints = [file_fingerprint(path) for path in files]
+    if work.group:
+        table = work.group.members(table)
     cells = {task.name: task for task in plan.cell_tasks(settings, table)}
-    tasks = plan.star_tasks(settings, table, fingerprints, cells)
-    left = [task for task in tasks if not store.done(task)]
+    tasks = plan.star_tasks(settings, table, tables or (), cells)
+    left = [task for task in tasks if tables is None or not store.done(task)]
     # Cells whose patches are done may have been deleted since.
     wanted = [cells[name] for name in sorted({ref.name for task in left for ref in task.of("cells")})]
+    if offline:
+        require_everything(settings, store, left)
+        wanted = [task for task in wanted if store.done(task)]
     if left:
-        _check(work, table, wanted)
-    got = work.run(wanted)
-    for task in got:
-        shutil.rmtree(download_folder(store, task), ignore_errors=True)
-    there = {task.name for task in got}
-    waiting = {task.name for task in left if not there.issuperset(ref.name for ref in task.of("cells"))}
+        _check(work, table, wanted, offline=offline)
+    got = {task.name for task in work.run(wanted)}
+    for name in got:
+        shutil.rmtree(work.workplace(cells[name]), ignore_errors=True)
+    waiting = {task.name for task in left if not got.issuperset(ref.name for ref in task.of("cells"))}
     stars = work.run([task for task in tasks if task.name not in waiting])
     finished = {task.name for task in stars}
     work.result.blocked = [name for name in table["patch"] if name not in finished]
     return patches[0], table, stars
 
 
-def _check(work: Work, patches: pd.DataFrame, cells: Sequence[Task]) -> None:
+def _check(work: Work, patches: pd.DataFrame, cells: Sequence[Task], *, offline: bool) -> None:
     """Find what is wrong with the source of the stars before any long work."""
     from viamachinae.stars.load import check_inputs
 
     check_inputs(work.settings, patches)
-    if not all(work.store.done(task) for task in cells):
+    if not offline and not all(work.store.done(task) for task in cells):
         from viamachinae.stars.archive.fetch import check_service
 
         check_service(work.settings)
@@ -145,15 +177,12 @@ def _search(work: Work, patches: Task, table: pd.DataFrame, stars: list[Task]) -
     planned = {task.name: task for task in work.run(plan.region_tasks(settings, stars))}
     stars = [task for task in stars if task.name in planned]
 
-    wanted = {
-        task.name: plan.score_tasks(settings, task, planned_regions(store, planned[task.name]))
-        for task in stars
-    }
+    wanted = {task.name: _score_tasks(work, task, planned[task.name]) for task in stars}
     _warn_of_nothing_to_search(settings, [name for name, tasks in wanted.items() if not tasks])
     searched = {task.name.split("/")[1] for tasks in wanted.values() for task in tasks}
     trunks = plan.trunk_tasks(settings, searched)
     if len(work.run(trunks)) < len(trunks):
-        work.result.blocked = [*table["patch"], SKY]
+        work.result.blocked = [*table["patch"], *([] if work.group else [SKY])]
         return
     scores = {task.name for task in work.run([task for tasks in wanted.values() for task in tasks])}
     stars = [task for task in stars if all(s.name in scores for s in wanted[task.name])]
@@ -163,6 +192,8 @@ def _search(work: Work, patches: Task, table: pd.DataFrame, stars: list[Task]) -
 
     finished = {task.name for task in fragments}
     work.result.blocked = [name for name in table["patch"] if name not in finished]
+    if work.group:
+        return
     if work.result.blocked:
         work.result.blocked.append(SKY)
         return
@@ -170,6 +201,12 @@ def _search(work: Work, patches: Task, table: pd.DataFrame, stars: list[Task]) -
     streams = work.run([plan.candidate_task(settings, patches, upstream)])
     for task in streams:
         work.run([plan.report_task(settings, task, calibration_of(store, task))])
+
+
+def _score_tasks(work: Work, stars: Task, planned: Task) -> list[Task]:
+    """Return the tasks that score a patch, weighed by the stars of their regions."""
+    regions, counts = planned_regions(work.store, planned), planned_stars(work.store, planned)
+    return plan.score_tasks(work.settings, stars, regions, counts)
 
 
 def _warn_of_nothing_to_search(settings: Settings, patches: Sequence[str]) -> None:
@@ -185,33 +222,4 @@ def runner_for(settings: Settings) -> Runner:
     """Return the runner that ``[runner]`` asks for."""
     if settings.runner.inline:
         return InlineRunner()
-    return RayRunner(settings.runner.workers, settings.runner.address, settings.runner.device)
-
-
-def _prepare(settings: Settings, store: Store) -> None:
-    """Make the folder, and say what changed settings will redo."""
-    out = store.root
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / "scan.toml").is_file():
-            _warn_of_changes(settings, out)
-        atomic_text(out / "scan.toml", dump(settings))
-        (out / "log").mkdir(exist_ok=True)
-        sweep(out)
-    except OSError as error:
-        msg = f"{out}: cannot be written ({error}); give another --out folder"
-        raise ConfigError(msg) from error
-
-
-def _warn_of_changes(settings: Settings, out: Path) -> None:
-    try:
-        before = read_settings(out)
-    except (ConfigError, DataError) as error:
-        logger.warning("%s/scan.toml cannot be read (%s); it is written anew", out, error)
-        return
-    keys, stages = changed_stages(before, settings)
-    if stages:
-        logger.warning(
-            "settings differ from those that %s was run with (%s): the stages %s are made anew, "
-            "earlier results stay", out, ", ".join(keys), ", ".join(stages),
-        )  # fmt: skip
+    return RayRunner(settings.runner)

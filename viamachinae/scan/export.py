@@ -7,6 +7,7 @@ from pathlib import Path
 
 from viamachinae.errors import ConfigError
 from viamachinae.scan.calibrate import calibration_of, read_calibration
+from viamachinae.scan.provenance import catalogue_meta
 from viamachinae.scan.results import finished
 
 __all__ = ["export_scan"]
@@ -39,10 +40,12 @@ def export_scan(out: Path, to: Path, formats: Sequence[str] | None = None) -> li
     calibration = calibration_of(scan.store, scan.streams_task)
     if calibration is not None:
         streams = apply(streams, read_calibration(scan.store, calibration)[0])
+    receipt = scan.store.receipt(scan.streams_task)
     meta = {
         "settings_hash": scan.streams_task.key,
         "release": scan.release(),
         "scan": scan.settings.scan.name,
+        **(catalogue_meta(receipt.body) if receipt else {}),
     }
     members, tracks = scan.members(), scan.tracks()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,9 @@ from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of, read_calibration
 from viamachinae.scan.ondemand import OnDemand
+from viamachinae.scan.provenance import whole_hash
 from viamachinae.scan.results import finished, release_of
+from viamachinae.scan.scratch import scratch
 from viamachinae.scan.sections import STAGES
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
@@ -103,7 +104,13 @@ def report_products(task: Task, store: Store, settings: Settings) -> Products:
         masks=store.read(task.of("patches")[0], "masks.parquet", MASKS),
         masked=_masked(store, task.of("stars")),
     )
-    catalogue = _ecsv(streams, {"settings_hash": streams_ref.key, "release": release_of(store, task)})
+    meta = {
+        "settings_hash": streams_ref.key,
+        "release": release_of(store, task),
+        "scan_settings_hash": whole_hash(settings),
+        "seed": str(settings.scan.seed),
+    }
+    catalogue = _ecsv(streams, meta)
     page = text_writer(render(data))
     return Products({"streams.ecsv": catalogue, "report/index.html": page}, {"n_streams": len(streams)})
 
@@ -121,7 +128,8 @@ def redraw(out: Path) -> Path:
     scan, started = finished(out), time.time()
     reference = calibration_of(scan.store, scan.streams_task)
     task = plan.report_task(scan.settings, scan.streams_task, reference)
-    scan.store.publish(task, report_products(task, scan.store, scan.settings), started=started)
+    products = report_products(task, scan.store, scan.settings)
+    scan.store.publish(task, products, started=started, settings=scan.settings)
     return out / "report" / "index.html"
 
 
@@ -130,9 +138,9 @@ def _ecsv(streams: pd.DataFrame, meta: dict[str, str]) -> Writer:
     from viamachinae.catalog import write
 
     def copy(path: Path) -> int:
-        with tempfile.TemporaryDirectory(prefix="vm-") as folder:
-            write(streams, MEMBERS.empty(), TRACKS.empty(), Path(folder), meta, ["ecsv"])
-            path.write_bytes((Path(folder) / "streams.ecsv").read_bytes())
+        with scratch() as folder:
+            write(streams, MEMBERS.empty(), TRACKS.empty(), folder, meta, ["ecsv"])
+            path.write_bytes((folder / "streams.ecsv").read_bytes())
         return len(streams)
 
     return copy

@@ -11,7 +11,6 @@ import pandas as pd
 from viamachinae.config.section import Circle
 from viamachinae.config.settings import MaskSettings, Settings
 from viamachinae.scan.task import fingerprint
-from viamachinae.schema import MASKS
 
 __all__ = ["all_masks_key", "masks_key", "masks_near", "masks_of"]
 
@@ -46,5 +45,5 @@ def masks_key(settings: Settings, patch: Mapping[Hashable, Any]) -> str:
 
     So neither another table of facts nor another radius far away redoes a patch.
     """
-    circles = MASKS.conform(masks_near(settings, patch))[["ra", "dec", "radius"]]
+    circles = masks_near(settings, patch)[["ra", "dec", "radius"]]
     return fingerprint(sorted(circles.to_numpy().tolist()))

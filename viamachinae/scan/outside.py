@@ -11,13 +11,19 @@ from typing import IO
 from viamachinae.config.paths import is_hats, is_url, local_path
 from viamachinae.errors import DataError
 
-__all__ = ["file_fingerprint"]
+__all__ = ["file_fingerprint", "files_fingerprint"]
 
 _PART = 1 << 16
 _PARQUET = b"PAR1"
 _PARQUET_ENDINGS = (".parquet", ".pq")
 #: Files of a HATS catalogue that say what it holds.
 _HATS_LISTS = ("hats.properties", "properties", "collection.properties", "partition_info.csv")
+
+
+def files_fingerprint(places: Iterable[str | Path]) -> list[str]:
+    """Return one fingerprint of all tables, whatever their order, in a list; an empty list without tables."""
+    found = sorted(file_fingerprint(place) for place in places)
+    return [_combined(found)] if found else []
 
 
 def file_fingerprint(place: str | Path) -> str:

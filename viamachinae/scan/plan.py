@@ -8,7 +8,9 @@ tasks run. So a change of a late stage's settings leaves the early results valid
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -111,7 +113,7 @@ def star_tasks(
         if cells.keys() >= set(needed):
             work = {
                 "patch": {str(k): v for k, v in row.items()},
-                "files": fingerprint(sorted(files)),
+                "files": sorted(files),
                 "masks": masks_key(settings, row),
             }
             inputs = [cells[name].ref for name in needed]
@@ -137,7 +139,9 @@ def group_name(settings: Settings, patch: str, region: Mapping[str, Any]) -> str
     return f"{patch}/{region['coordinate']}/{group:+04d}"
 
 
-def score_tasks(settings: Settings, stars: Task, regions: Sequence[Mapping[str, Any]]) -> list[Task]:
+def score_tasks(
+    settings: Settings, stars: Task, regions: Sequence[Mapping[str, Any]], counts: Sequence[int] = ()
+) -> list[Task]:
     """Return the tasks that score one patch: a group of neighbouring regions each.
 
     Parameters
@@ -148,17 +152,22 @@ def score_tasks(settings: Settings, stars: Task, regions: Sequence[Mapping[str, 
         The task of the patch's stars.
     regions : sequence of mapping
         ``coordinate``, ``index``, ``low``, ``high`` (mas/yr) of every signal region.
+    counts : sequence of int
+        Stars of each, by which the tasks are weighed; left out: all weigh the same.
     """
     trunks = {trunk.name: trunk.ref for trunk in trunk_tasks(settings, settings.regions.coordinates)}
     groups: dict[str, list[dict[str, Any]]] = {}
-    for region in regions:
-        groups.setdefault(group_name(settings, stars.name, region), []).append(dict(region))
+    weights: Counter[str] = Counter()
+    for i, region in enumerate(regions):
+        name = group_name(settings, stars.name, region)
+        groups.setdefault(name, []).append(dict(region))
+        weights[name] += counts[i] if counts else 0
     tasks = []
     for name, members in sorted(groups.items()):
         members.sort(key=lambda region: int(region["index"]))
         work = {"patch": stars.name, "regions": members}
         inputs = (stars.ref, *(ref for coordinate, ref in trunks.items() if f"/{coordinate}/" in name))
-        tasks.append(task(settings, "scores", name, inputs, work))
+        tasks.append(replace(task(settings, "scores", name, inputs, work), weight=float(weights[name])))
     return tasks
 
 
@@ -174,9 +183,12 @@ def line_tasks(settings: Settings, stars: Iterable[Task], scores: Mapping[str, S
     scores : mapping
         Patch -> its score tasks.
     """
-    return [
-        task(settings, "lines", t.name, (t.ref, *(s.ref for s in scores.get(t.name, ()))), {}) for t in stars
-    ]
+    tasks = []
+    for t in stars:
+        own = scores.get(t.name, ())
+        lines = task(settings, "lines", t.name, (t.ref, *(s.ref for s in own)), {})
+        tasks.append(replace(lines, weight=sum(s.weight for s in own)))
+    return tasks
 
 
 def patch_tasks(settings: Settings, stars: Iterable[Task], lines: Mapping[str, Task]) -> list[Task]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from viamachinae.errors import DataError, ViaMachinaeError
+from viamachinae.scan.agenda import Agenda
+from viamachinae.scan.attempt import Attempt, Fault, out_of_memory
+from viamachinae.scan.interrupt import NEVER, Stop
+from viamachinae.scan.outcome import Outcome
+from viamachinae.scan.store import DamagedError
 from viamachinae.scan.task import Task
 
 __all__ = [
@@ -29,41 +35,10 @@ __all__ = [
 #: One thread a worker: sums over more threads differ in the last bits, and busy neighbours cost less.
 ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-#: Does a task's work and publishes it; gets the task and the number of the attempt, returns small facts.
-TaskFunction = Callable[[Task, int], dict[str, Any]]
+#: Does a task's work and publishes it; gets the task and which try it is, returns small facts.
+TaskFunction = Callable[[Task, Attempt], dict[str, Any]]
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a task ended.
-
-    Parameters
-    ----------
-    task : Task
-        The task.
-    value : dict, optional
-        What the function returned; ``None`` when it failed.
-    error : str
-        What went wrong, one line or more, empty on success.
-    trace : str
-        The traceback of an error that was not foreseen.
-    unusable : bool
-        The error says that an input cannot be used.
-    warnings : tuple of str
-        What the task logged as a warning in another process; it is logged again here.
-    """
-
-    task: Task
-    value: dict[str, Any] | None = None
-    error: str = ""
-    trace: str = ""
-    unusable: bool = False
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether the task is done."""
-        return self.value is not None
+_POLL = 0.5
 
 
 class Runner(Protocol):
@@ -74,24 +49,33 @@ class Runner(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
-        """Yield an outcome for every task, in the order in which they end."""
+    def run(self, tasks: Sequence[Task], fn: TaskFunction, stop: Stop = NEVER) -> Iterator[Outcome]:
+        """Yield an outcome for every task, in the order in which they end.
+
+        Once ``stop`` is asked no task is started; those that run may end in the time
+        left, and the others have no outcome.
+        """
         ...
 
 
-def call(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
+def call(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
     """Run one task in one thread and return how it ended; an error of the task never escapes."""
     with _one_thread():
         return _outcome(fn, task, attempt)
 
 
-def _outcome(fn: TaskFunction, task: Task, attempt: int) -> Outcome:
+def _outcome(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
+    began = time.monotonic()
     try:
-        return Outcome(task, fn(task, attempt))
+        outcome = Outcome(task, fn(task, attempt))
     except ViaMachinaeError as error:
-        return Outcome(task, error=str(error), unusable=isinstance(error, DataError))
+        unusable, damaged = isinstance(error, DataError), isinstance(error, DamagedError)
+        outcome = Outcome(task, error=str(error), unusable=unusable, damaged=damaged)
     except Exception as error:  # noqa: BLE001  the other tasks go on; the traceback reaches the log
-        return Outcome(task, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+        text = f"{type(error).__name__}: {error}"
+        fault = Fault.MEMORY if out_of_memory(error) else None
+        outcome = Outcome(task, error=text, trace=traceback.format_exc(), fault=fault)
+    return replace(outcome, seconds=time.monotonic() - began)
 
 
 class InlineRunner:
@@ -105,10 +89,15 @@ class InlineRunner:
     ) -> None:
         return None
 
-    def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
-        """Yield an outcome for every task, in order."""
-        for task in tasks:
-            yield call(fn, task, 1)
+    def run(self, tasks: Sequence[Task], fn: TaskFunction, stop: Stop = NEVER) -> Iterator[Outcome]:
+        """Yield an outcome for every task, the heaviest first."""
+        agenda = Agenda(tasks, stop)
+        with _one_thread():
+            while (taken := agenda.take()) is not None:
+                task, attempt = taken
+                outcome = agenda.settle(_outcome(fn, task, attempt), attempt)
+                if outcome is not None:
+                    yield outcome
 
 
 class ThreadRunner:
@@ -134,17 +123,29 @@ class ThreadRunner:
     ) -> None:
         self.stop.set()
 
-    def run(self, tasks: Sequence[Task], fn: TaskFunction) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], fn: TaskFunction, stop: Stop = NEVER) -> Iterator[Outcome]:
         """Yield an outcome for every task, in the order in which they end."""
         with _one_thread(), ThreadPoolExecutor(self.threads, "download") as pool:
-            futures = [pool.submit(_outcome, fn, task, 1) for task in tasks]
+            running = {pool.submit(_outcome, fn, task, Attempt()) for task in tasks}
             try:
-                for future in as_completed(futures):
-                    yield future.result()
+                while running:
+                    ended, running = wait(running, _POLL, FIRST_COMPLETED)
+                    if stop.asked and not self.stop.is_set():
+                        running = self._give_up(running)
+                    yield from (o for o in _results(ended) if o.ok or not self.stop.is_set())
             except BaseException:
                 self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _give_up(self, running: set[Future[Outcome]]) -> set[Future[Outcome]]:
+        """Tell the tasks that run to end, and drop the others; what is half done is kept by the tasks."""
+        self.stop.set()
+        return {future for future in running if not future.cancel()}
+
+
+def _results(futures: set[Future[Outcome]]) -> Iterator[Outcome]:
+    return (future.result() for future in futures)
 
 
 @contextmanager

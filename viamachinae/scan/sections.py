@@ -7,6 +7,8 @@ results valid.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 from viamachinae.config.keys import section_hash
 from viamachinae.config.settings import Settings
@@ -19,6 +21,7 @@ __all__ = [
     "TRAINING",
     "VERSIONS",
     "changed_stages",
+    "hash_of",
     "sections",
     "settings_hash",
 ]
@@ -130,7 +133,30 @@ def sections(settings: Settings, stage: str) -> tuple[str, ...]:
 
 def settings_hash(settings: Settings, stage: str) -> str:
     """Return the hash of the settings that ``stage`` reads."""
-    return section_hash(settings, *sections(settings, stage))
+    return hash_of(settings, *sections(settings, stage))
+
+
+def hash_of(settings: Settings, *names: str) -> str:
+    """Return :func:`section_hash`, which the thousands of tasks of a scan ask for again and again."""
+    return _hash_of(_Same(settings), names)
+
+
+@dataclass(frozen=True, eq=False)
+class _Same:
+    """Settings that equal themselves alone: they are frozen, and comparing whole trees takes longer."""
+
+    settings: Settings
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.settings is other.settings
+
+    def __hash__(self) -> int:
+        return id(self.settings)
+
+
+@lru_cache(maxsize=256)
+def _hash_of(same: _Same, names: tuple[str, ...]) -> str:
+    return section_hash(same.settings, *names)
 
 
 def changed_stages(old: Settings, new: Settings) -> tuple[list[str], list[str]]:

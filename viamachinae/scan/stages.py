@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 from viamachinae.config.settings import Coordinate, Settings
 from viamachinae.scan.late import candidate_products, report_products
 from viamachinae.scan.masking import masks_near
+from viamachinae.scan.scratch import scratch
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.writers import arrow_writer, table_writer
@@ -34,6 +34,7 @@ __all__ = [
     "cell_path",
     "download_folder",
     "planned_regions",
+    "planned_stars",
     "read_patches",
     "read_scores",
 ]
@@ -53,6 +54,12 @@ def planned_regions(store: Store, task: Task) -> list[dict[str, Any]]:
     path = store.verified(task, f"plan/{task.name}.json")
     regions: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return regions
+
+
+def planned_stars(store: Store, task: Task) -> list[int]:
+    """Return the stars of each signal region that the plan of a patch lists; none where it does not say."""
+    receipt = store.receipt(task)
+    return [] if receipt is None else [int(n) for n in receipt.info.get("n_stars", ())]
 
 
 def _patches(_task: Task, _store: Store, settings: Settings) -> Products:
@@ -77,12 +84,16 @@ def _cells(
     *,
     stop: threading.Event | None = None,
     heard: Callable[[int, int], None] | None = None,
+    where: Callable[[Task], Path] | None = None,
 ) -> Products:
-    """Download a cell; ``stop`` ends it early, ``heard`` is told the rows and bytes that arrive."""
+    """Download a cell; ``stop`` ends it early, ``heard`` is told the rows and bytes that arrive.
+
+    ``where`` gives the folder in which it is put together, which no other process may use.
+    """
     from viamachinae.stars.archive.cells import Cell
     from viamachinae.stars.archive.fetch import fetch_cell
 
-    folder = download_folder(store, task)
+    folder = where(task) if where else download_folder(store, task)
     folder.mkdir(parents=True, exist_ok=True)
     got = fetch_cell(settings, Cell.named(task.name), folder, stop=stop, heard=heard)
     if got.report.get("lacks"):
@@ -91,9 +102,12 @@ def _cells(
     return Products({cell_path(task): writer}, _plain(got.report))
 
 
-def download_folder(store: Store, task: Task | TaskRef) -> Path:
-    """Return where the parts of a cell and the journal of its server jobs lie until it is published."""
-    return store.root / "downloads" / task.name
+def download_folder(store: Store, task: Task | TaskRef, run: str = "") -> Path:
+    """Return where the parts of a cell and the journal of its server jobs lie until it is published.
+
+    ``run`` tells runs apart that may download the same cell at once.
+    """
+    return store.root / "downloads" / (f"{task.name}.{run}" if run else task.name)
 
 
 def cell_path(task: Task | TaskRef) -> str:
@@ -117,17 +131,23 @@ def _plan(task: Task, store: Store, settings: Settings) -> Products:
     (stars_ref,) = task.of("stars")
     relative = f"stars/{task.name}.parquet"
     stars = store.read(stars_ref, relative, STARS, columns=list(settings.regions.coordinates))
+    windows = [
+        region
+        for coordinate in settings.regions.coordinates
+        for region in signal_regions(stars, coordinate, settings.regions)
+    ]
     regions = [
         {"coordinate": r.coordinate, "index": int(r.index), "low": float(r.low), "high": float(r.high)}
-        for coordinate in settings.regions.coordinates
-        for r in signal_regions(stars, coordinate, settings.regions)
+        for r in windows
     ]
+    counts = [int(r.holds(stars[r.coordinate]).sum()) for r in windows]
 
     def write(path: Path) -> int:
         path.write_text(json.dumps(regions, indent=1) + "\n", encoding="utf-8")
         return len(regions)
 
-    return Products({f"plan/{task.name}.json": write}, {"n_regions": len(regions)})
+    info = {"n_regions": len(regions), "n_stars": counts}
+    return Products({f"plan/{task.name}.json": write}, info)
 
 
 def _trunk(task: Task, _store: Store, settings: Settings) -> Products:
@@ -157,9 +177,11 @@ def _scores(task: Task, store: Store, settings: Settings) -> Products:
     trunks = [ConditionalDensity.load(store.verified(ref, _trunk_path(ref))) for ref in task.of("trunk")]
     start = trunks[0] if trunks else None
     if settings.scan.keep_models:
-        with tempfile.TemporaryDirectory(prefix="vm-models-") as folder:
-            scored = score_regions(stars, windows, settings, patch, start, Path(folder))
-            writers.update(_models(Path(folder), f"models/{task.name}"))
+        with scratch() as folder:
+            models = folder / "models"
+            models.mkdir()
+            scored = score_regions(stars, windows, settings, patch, start, models)
+            writers.update(_models(models, f"models/{task.name}"))
     else:
         scored = score_regions(stars, windows, settings, patch, start)
     scores = SCORES.stack(SCORES.conform(table) for table, _ in scored)

@@ -2,74 +2,53 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
-import platform
-import socket
 import time
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from viamachinae import __version__
+from viamachinae.config.settings import Settings
 from viamachinae.errors import DataError
+from viamachinae.scan.failures import clear_failure
+from viamachinae.scan.index import note_published, note_withdrawn
+from viamachinae.scan.notes import when
+from viamachinae.scan.provenance import provenance
+from viamachinae.scan.receipt import Receipt, parse_receipt, receipt_text
+from viamachinae.scan.sections import SKY
+from viamachinae.scan.suspects import compare_twice, drop_suspects
 from viamachinae.scan.task import Products, Task, TaskRef
-from viamachinae.schema.core import TableSchema
-from viamachinae.schema.publish import atomic_text, file_sha256, place
+from viamachinae.schema.publish import commit, file_sha256, flush_folder, place, staged
 
-__all__ = ["Receipt", "Store"]
+if TYPE_CHECKING:
+    from viamachinae.schema.core import TableSchema
+
+__all__ = ["DamagedError", "Receipt", "Store"]
 
 logger = logging.getLogger(__name__)
 
-#: Layout of the receipt file itself.
-_FORMAT = 1
-_PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "astropy", "ray")
+#: Stages whose results tell how long others took, so that a second result may differ and replaces the first.
+_REDRAWN = ("report",)
 
 
-@cache
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "viamachinae": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # an optional package of a smaller installation
-            continue
-    return found
+class DamagedError(DataError):
+    """A published result is missing or damaged, and its receipt is withdrawn.
 
+    Parameters
+    ----------
+    message : str
+        What, where, what to do.
+    task : Task
+        What to do again, rebuilt from the receipt; without inputs and work where that is gone already.
+    """
 
-@dataclass(frozen=True)
-class Receipt:
-    """What a receipt says; ``body`` is the whole of it, as read from its JSON file."""
-
-    body: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        """Key of the task whose results these are."""
-        return str(self.body["key"])
-
-    @property
-    def inputs(self) -> tuple[TaskRef, ...]:
-        """The tasks whose results were read."""
-        pairs = ((*id_.split("/", 1), key) for id_, key in self.body["inputs"].items())
-        return tuple(TaskRef(*parts) for parts in pairs)
-
-    @property
-    def outputs(self) -> dict[str, dict[str, Any]]:
-        """Path inside the scan folder -> size, sha256, rows."""
-        outputs: dict[str, dict[str, Any]] = self.body["outputs"]
-        return outputs
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """Facts that the stage noted."""
-        info: dict[str, Any] = self.body["info"]
-        return info
+    def __init__(self, message: str, task: Task) -> None:
+        super().__init__(message)
+        self.task = task
 
 
 @dataclass(frozen=True)
@@ -91,35 +70,51 @@ class Store:
     def receipt(self, task: Task | TaskRef) -> Receipt | None:
         """Return the receipt under the task's name, whatever its key; ``None`` when absent or unreadable."""
         try:
-            body = json.loads(self.receipt_path(task).read_text(encoding="utf-8"))
-            if body["format"] != _FORMAT:
-                return None
-            outputs, _ = body["outputs"], body["info"]
-            for entry in outputs.values():
-                int(entry["size"]), str(entry["sha256"])
-            str(body["key"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = parse_receipt(self.receipt_path(task).read_bytes())
+        except OSError:
             return None
-        return Receipt(body)
+        # A receipt that was copied under another name is not this task's.
+        return found if found is not None and found.stage == task.stage and found.name == task.name else None
 
     def done(self, task: Task | TaskRef) -> bool:
-        """Say whether a valid receipt with the task's key stands, and its outputs with their sizes."""
+        """Say whether a valid receipt with the task's key stands, and its outputs with their sizes.
+
+        Of the sky's own tasks, whose files end up with the user, the bytes are compared too.
+        """
+        return self._standing(task) is not None
+
+    def _standing(self, task: Task | TaskRef) -> Receipt | None:
+        """Return the receipt of a task that is done."""
         receipt = self.receipt(task)
         if receipt is None or receipt.key != task.key:
-            return False
+            return None
         for relative, entry in receipt.outputs.items():
+            path = f"{self.root}/{relative}"
             try:
-                if (self.root / relative).stat().st_size != entry["size"]:
-                    return False
+                if os.stat(path).st_size != entry["size"]:  # noqa: PTH116  asked 25,000 times
+                    return None
+                if task.name == SKY and file_sha256(Path(path)) != entry["sha256"]:
+                    return None
             except OSError:
-                return False
-        return True
+                return None
+        return receipt
 
-    def publish(self, task: Task, products: Products, *, started: float, attempt: int = 1) -> Receipt:
+    def publish(
+        self,
+        task: Task,
+        products: Products,
+        *,
+        started: float,
+        attempt: int = 1,
+        settings: Settings | None = None,
+    ) -> Receipt:
         """Write every product, then the receipt.
 
-        The receipt of an earlier result under the same name goes first, so
-        that no moment exists in which it vouches for files that it did not see.
+        All products lie whole under temporary names before the first takes its
+        own. The receipt of an earlier result under the same name goes before
+        that, so that no moment exists in which it vouches for files that it did
+        not see. Where the same task is done already, by a second run on the
+        folder, the first result stands, and the second is compared with it.
 
         Parameters
         ----------
@@ -131,59 +126,113 @@ class Store:
             Unix time (s) at which the work began.
         attempt : int
             Which try of this run succeeded.
+        settings : Settings, optional
+            The scan, for the provenance.
         """
-        place_of_receipt = self.receipt_path(task)
-        place_of_receipt.unlink(missing_ok=True)
-        outputs = {}
-        for relative, writer in products.writers.items():
-            rows, size, digest = place(self.root / relative, writer)
-            outputs[relative] = {"size": size, "sha256": digest, "rows": rows}
-        body = {
-            "format": _FORMAT,
-            "stage": task.stage,
-            "name": task.name,
-            "key": task.key,
-            "inputs": {ref.id: ref.key for ref in task.inputs},
-            "work": dict(task.work),
-            "outputs": outputs,
-            "info": dict(products.info),
-            "attempt": attempt,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(time.time() - started, 3),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "versions": _versions(),
-        }
-        atomic_text(place_of_receipt, json.dumps(body, indent=1, sort_keys=True) + "\n")
-        return Receipt(body)
+        paths = {self.root / relative: writer for relative, writer in products.writers.items()}
+        with staged(paths) as by_path:
+            files = dict(zip(products.writers, by_path.values(), strict=True))
+            earlier = None if task.stage in _REDRAWN else self._standing(task)
+            if earlier is not None:
+                compare_twice(self.root, earlier, files)
+                return earlier
+            self.withdraw(task)
+            commit(by_path)
+        outputs = {r: {"size": f.size, "sha256": f.sha256, "rows": f.rows} for r, f in files.items()}
+        seconds = round(max(time.time() - started, 0.0), 3)
+        receipt = Receipt(
+            {
+                "format": 1,
+                "stage": task.stage,
+                "name": task.name,
+                "key": task.key,
+                "inputs": {ref.id: ref.key for ref in task.inputs},
+                "work": dict(task.work),
+                "outputs": outputs,
+                "info": dict(products.info),
+                "attempt": attempt,
+                "started": when(started),
+                "seconds": seconds,
+                **provenance(settings),
+            }
+        )
+        self.put_receipt(receipt)
+        with contextlib.suppress(OSError):
+            clear_failure(self.root, task)
+            drop_suspects(self.root, task)
+        return receipt
+
+    def put_receipt(self, receipt: Receipt) -> None:
+        """Publish a receipt; its results must be there."""
+        path, text = self.receipt_path(receipt.ref), receipt_text(receipt.body)
+
+        def write(temp: Path) -> None:
+            temp.write_text(text, encoding="utf-8")
+
+        place(path, write)
+        with contextlib.suppress(OSError):
+            note_published(self.root, [(path.stat().st_ino, text.encode())])
+
+    def withdraw(self, task: Task | TaskRef, receipt: Receipt | None = None) -> bool:
+        """Take back the receipt of a task, so that the next run does it anew; say whether there was one.
+
+        Parameters
+        ----------
+        task : Task or TaskRef
+            The task.
+        receipt : Receipt, optional
+            Only this one: another process may have published the result anew meanwhile.
+        """
+        path = self.receipt_path(task)
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return False
+        if receipt is not None and parse_receipt(text) != receipt:
+            return False
+        note_withdrawn(self.root, text)
+        path.unlink(missing_ok=True)
+        flush_folder(path.parent)
+        return True
 
     def verified(self, task: Task | TaskRef, relative: str) -> Path:
         """Return the path of a task's output after comparing its bytes with the receipt.
 
-        A damaged result loses its receipt, so that the next run makes it anew.
+        A damaged or missing result loses its receipt, so that the next run makes it anew.
 
         Raises
         ------
+        DamagedError
+            The file is damaged, or vanished, or its receipt is withdrawn.
         DataError
-            The task is not done, does not own the file, or the file is damaged.
+            The task does not own the file.
         """
         path, receipt = self.root / relative, self.receipt(task)
-        if receipt is None or receipt.key != task.key or relative not in receipt.outputs:
-            msg = f"{path}: no valid receipt of {task.id} vouches for it; run `viamachinae run` again"
+        msg = f"{path}: no valid receipt of {task.id} vouches for it; run `viamachinae run` again"
+        if receipt is None or receipt.key != task.key:
+            # Another task that reads it may have met it first, and withdrawn it.
+            raise DamagedError(msg, Task(task.stage, task.name, task.key))
+        if relative not in {**receipt.outputs, **receipt.gone}:
             raise DataError(msg)
-        try:
-            intact = file_sha256(path) == receipt.outputs[relative]["sha256"]
-        except OSError:
-            intact = False
-        if not intact:
-            self.receipt_path(task).unlink(missing_ok=True)
-            logger.warning("%s is damaged; its receipt is withdrawn", path)
+        if not self.intact(receipt, relative):
+            with contextlib.suppress(OSError):  # nothing can be withdrawn in a folder that is read-only
+                self.withdraw(task, receipt)
+                logger.warning("%s is missing or damaged; its receipt is withdrawn", path)
             msg = (
                 f"{path}: missing, or its bytes are not those that were published (result of {task.id}); "
                 "run the same `viamachinae run` command again: it makes this result anew"
             )
-            raise DataError(msg)
+            raise DamagedError(msg, receipt.task)
         return path
+
+    def intact(self, receipt: Receipt, relative: str) -> bool:
+        """Say whether an output's bytes are those of the receipt; nothing is withdrawn."""
+        try:
+            return relative in receipt.outputs and (
+                file_sha256(self.root / relative) == receipt.outputs[relative]["sha256"]
+            )
+        except OSError:
+            return False
 
     def read(
         self, task: Task | TaskRef, relative: str, schema: TableSchema, columns: list[str] | None = None
@@ -202,10 +251,6 @@ class Store:
     def receipts(self, stage: str) -> list[Receipt]:
         """Return every readable receipt of a stage, sorted by name."""
         folder = self.root / "receipts" / stage
-        found = []
-        for path in sorted(folder.rglob("*.json")):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            receipt = self.receipt(TaskRef(stage, name, ""))
-            if receipt is not None:
-                found.append(receipt)
-        return found
+        names = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.json"))
+        found = (self.receipt(TaskRef(stage, name.as_posix(), "")) for name in sorted(names))
+        return [receipt for receipt in found if receipt is not None]

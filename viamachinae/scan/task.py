@@ -49,6 +49,8 @@ class Task:
         Tasks whose results it reads.
     work : mapping
         What to do, JSON-like: the row of the patch, the regions of the group.
+    weight : float
+        How long it is likely to take beside the others of its stage, in any unit; 0: as long as they.
     """
 
     stage: str
@@ -56,6 +58,7 @@ class Task:
     key: str
     inputs: tuple[TaskRef, ...] = ()
     work: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = field(default=0.0, compare=False)
 
     @property
     def ref(self) -> TaskRef:

@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Writer", "atomic_text", "file_sha256", "place", "sweep", "temporary"]
+__all__ = [
+    "Staged",
+    "Writer",
+    "alive",
+    "atomic_text",
+    "commit",
+    "file_sha256",
+    "flush_folder",
+    "make_folder",
+    "place",
+    "staged",
+    "sweep",
+    "temporaries",
+    "temporary",
+]
 
 #: Writes one output at the given (temporary) path; returns its rows, or ``None`` when it has none.
 Writer = Callable[[Path], int | None]
 
-_TEMP = re.compile(r"^\.(?P<name>.+)\.(?P<host>[^~]+)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp$")
+_FLUSHED_AT_ONCE = 8
+_TEMP = re.compile(r"^\..+\.(?P<owner>.+)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp$")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file that is written under a temporary name.
+
+    Parameters
+    ----------
+    temp : Path
+        Where it lies.
+    rows : int or None
+        What its writer returned.
+    size : int
+        Its bytes.
+    sha256 : str
+        Hash of its bytes.
+    """
+
+    temp: Path
+    rows: int | None
+    size: int
+    sha256: str
 
 
 def temporary(path: Path) -> Path:
@@ -24,7 +65,46 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{tag}.tmp")
 
 
-def place(path: Path, writer: Writer) -> tuple[int | None, int, str]:
+@contextmanager
+def staged(writers: Mapping[Path, Writer], *, durable: bool = True) -> Iterator[dict[Path, Staged]]:
+    """Write files under temporary names in their folders; what is not committed is deleted in the end.
+
+    Parameters
+    ----------
+    writers : mapping
+        Final path -> what writes the file.
+    durable : bool
+        Whether the bytes are flushed to disk.
+    """
+    temps: list[Path] = []
+    try:
+        found = {}
+        for path, writer in writers.items():
+            make_folder(path.parent)
+            temp = temporary(path)
+            temps.append(temp)
+            rows = writer(temp)
+            found[path] = (temp, rows)
+        if durable:
+            _at_once(_flush, temps)
+        yield {
+            path: Staged(temp, rows, temp.stat().st_size, file_sha256(temp))
+            for path, (temp, rows) in found.items()
+        }
+    finally:
+        for temp in temps:
+            temp.unlink(missing_ok=True)
+
+
+def commit(files: Mapping[Path, Staged], *, durable: bool = True) -> None:
+    """Give staged files their names, and flush each of their folders once."""
+    for path, file in files.items():
+        file.temp.replace(path)
+    if durable:
+        _at_once(flush_folder, list({path.parent: None for path in files}))
+
+
+def place(path: Path, writer: Writer, *, durable: bool = True) -> tuple[int | None, int, str]:
     """Write ``path`` through a temporary file in the same folder.
 
     Written, flushed to disk, renamed, and the folder flushed: a reader, or a
@@ -39,32 +119,51 @@ def place(path: Path, writer: Writer) -> tuple[int | None, int, str]:
     sha256 : str
         Hash of the file's bytes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = temporary(path)
-    try:
-        rows = writer(temp)
-        with temp.open("rb") as handle:
-            os.fsync(handle.fileno())
-        size, digest = temp.stat().st_size, file_sha256(temp)
-        temp.replace(path)
-    finally:
-        temp.unlink(missing_ok=True)
-    flush_folder(path.parent)
-    return rows, size, digest
+    with staged({path: writer}, durable=durable) as files:
+        commit(files, durable=durable)
+    return files[path].rows, files[path].size, files[path].sha256
 
 
-def atomic_text(path: Path, text: str) -> None:
+def atomic_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Publish a small text file."""
 
     def write(temp: Path) -> None:
         temp.write_text(text, encoding="utf-8")
 
-    place(path, write)
+    place(path, write, durable=durable)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they survive a power cut."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    flush_folder(folder.parent)
 
 
 def flush_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _flush(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems flush no folders: each rename is safe
+            raise
+
+
+def _at_once(flush: Callable[[Path], None], paths: Sequence[Path]) -> None:
+    """Flush several files or folders side by side: one commit of a journal then serves all of them."""
+    if len(paths) < 2:
+        for path in paths:
+            flush(path)
+        return
+    with ThreadPoolExecutor(min(len(paths), _FLUSHED_AT_ONCE)) as pool:
+        for done in [pool.submit(flush, path) for path in paths]:
+            done.result()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -77,24 +176,45 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def temporaries(root: Path, *, all_hosts: bool = False) -> Iterator[Path]:
+    """Yield what killed processes of this host left half written below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    all_hosts : bool
+        Also what processes of other hosts left, of which nobody here can say whether they live.
+    """
+    ours = f".{socket.gethostname()}"
+    for here, _, names in os.walk(root):
+        for name in names:
+            match = _TEMP.match(name) if name.endswith(".tmp") else None
+            if match is None:
+                continue
+            # A host may have dots in its name, as the file has: its end decides.
+            mine = f".{name[1 : match.end('owner')]}".endswith(ours)
+            if (mine and not alive(int(match["pid"]))) or (all_hosts and not mine):
+                yield Path(here, name)
+
+
 def sweep(root: Path) -> int:
     """Delete what killed processes of this host left half written; return how many files.
 
     Files of other hosts, and of processes that still live, are never touched.
     """
-    host, count = socket.gethostname(), 0
-    for path in root.rglob(".*.tmp"):
-        match = _TEMP.match(path.name)
-        if match and match["host"] == host and not _alive(int(match["pid"])):
-            path.unlink(missing_ok=True)
-            count += 1
+    count = 0
+    for path in temporaries(root):
+        path.unlink(missing_ok=True)
+        count += 1
     return count
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Say whether a process of this host lives."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -21,7 +21,7 @@ from viamachinae.scan.forecast.workload import (
     trunk_work,
     workload,
 )
-from viamachinae.scan.outside import file_fingerprint
+from viamachinae.scan.outside import files_fingerprint
 from viamachinae.scan.sections import SKY, STAGES, TRAINING
 from viamachinae.scan.store import Store
 
@@ -181,7 +181,7 @@ def estimate(settings: Settings, out: Path | None = None, sample: int = 2) -> Es
 
     patches = make_patches(settings.patches)
     files = settings.stars.paths if settings.stars.source == "files" else ()
-    fingerprints = [file_fingerprint(path) for path in files]
+    fingerprints = files_fingerprint(files)
     check_inputs(settings, patches)
     done = Done.nothing() if out is None else done_tasks(settings, Store(out), patches, fingerprints)
     known = done.stars if len(done.stars) == len(patches) else None

@@ -1,0 +1,68 @@
+"""Hand a scan to Slurm, and say what was handed over."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from viamachinae.config.settings import Settings
+from viamachinae.scan.batch.request import Request, job_of
+from viamachinae.scan.batch.site import load_site
+
+if TYPE_CHECKING:
+    from viamachinae.scan.batch.submit import Submission
+
+__all__ = ["submit"]
+
+
+def submit(settings: Settings, out: Path, site: str, request: Request, *, dry_run: bool, yes: bool) -> None:
+    """Write the scripts of a scan, submit them unless it is a rehearsal, and print what comes next.
+
+    Parameters
+    ----------
+    settings : Settings
+        The scan.
+    out : Path
+        Its folder.
+    site : str
+        The cluster, by name or file.
+    request : Request
+        What is asked of it.
+    dry_run : bool
+        Whether to submit nothing.
+    yes : bool
+        Whether changed settings may redo finished tasks.
+    """
+    from viamachinae.scan.batch.submit import prepare, refuse_changes
+    from viamachinae.scan.batch.submit import submit as submitted
+
+    job = job_of(request, load_site(site))
+    if not yes:
+        refuse_changes(settings, out)
+    submission = prepare(settings, out, job)
+    print(f"wrote {', '.join(script.name for script in submission.scripts)} in {submission.folder}")
+    print(_shape(submission, request))
+    if dry_run:
+        print("nothing is submitted; by hand:")
+        for i, script in enumerate(submission.scripts):
+            print(f"  {shlex.join(submission.command(script, 'JOB' if i else ''))}")
+        if len(submission.scripts) > 1:
+            print("  (JOB: the number that the first command prints)")
+        return
+    jobs = submitted(submission)
+    console = Console(soft_wrap=True, highlight=False)
+    for script, number in zip(submission.scripts, jobs, strict=True):
+        console.print(f"job {number}: {script.name}")
+    console.print(f"follow them: squeue --jobs {','.join(jobs)}; viamachinae status {out}")
+    console.print(f"stop them: scancel {' '.join(jobs)}; the same submit goes on from there")
+
+
+def _shape(submission: Submission, request: Request) -> str:
+    patches = f"{submission.patches} patch{'es' * (submission.patches != 1)}"
+    if not submission.groups:
+        return f"{patches} on {request.nodes} node{'s' * (request.nodes != 1)} with one Ray"
+    groups = f"{submission.groups} group{'s' * (submission.groups != 1)}"
+    return f"{patches} in {groups}, each on a node of its own; then one job that merges them"

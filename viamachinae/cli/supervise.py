@@ -1,0 +1,85 @@
+"""A process above that of a run: it starts another one when the run is lost to a fault of the machine.
+
+Ray ends its driver on the spot, past every handler of Python, when one of Ray's own processes on the same
+machine dies, and a kernel short of memory kills without asking. What was published stands, so the next
+process goes on from there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+
+from viamachinae.errors import ExitCode
+
+__all__ = ["BEGAN", "supervise", "wanted"]
+
+#: Set for the run below: when the command was given (Unix time).
+BEGAN = "VIAMACHINAE_BEGAN"
+
+#: Runs in all; after the last the batch system may try another node.
+_RUNS = 4
+#: Signals that are handed down. Ctrl-C reaches every process of a terminal by itself.
+_HANDED_DOWN = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
+_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def wanted(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a command is one that Ray can end; it runs below another process then."""
+    apart = {"--inline", "--help"}
+    return arguments[:1] == ["run"] and not apart & set(arguments) and BEGAN not in environment
+
+
+def supervise(arguments: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run a command in a process of its own, again when that is lost; return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What stands behind ``viamachinae``.
+    say : callable
+        Tells the user.
+    """
+    command = [sys.executable, "-m", "viamachinae", *arguments]
+    environment = {**os.environ, BEGAN: str(time.time())}
+    for left in reversed(range(_RUNS)):
+        code = _once(command, environment)
+        if code in list(ExitCode):
+            return code
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        then = "it is started again" if left else "run the same command again"
+        say(f"the run was lost ({how}: Ray or the system ended it); every finished task is kept, {then}")
+    return ExitCode.RESUME
+
+
+def _once(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    numbers = (*_HANDED_DOWN, signal.SIGINT)
+    waiting: list[int] = []
+    before = {n: signal.signal(n, lambda number, _frame: waiting.append(number)) for n in numbers}
+    try:
+        # Single-threaded so far: the function runs safely in the child.
+        child = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509
+
+        def hand_down(number: int, _frame: FrameType | None) -> None:
+            child.send_signal(number)
+
+        for number in _HANDED_DOWN:
+            signal.signal(number, hand_down)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for early in waiting:
+            child.send_signal(early)
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _die_with_parent() -> None:
+    """End this process when the one above it is killed: nobody else would."""
+    ctypes.CDLL(None).prctl(_DEATH_OF_PARENT, signal.SIGKILL, 0, 0, 0)

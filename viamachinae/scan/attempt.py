@@ -1,0 +1,59 @@
+"""Tries of a task: which faults are worth another one, how many, and how much memory it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["FURTHER", "Attempt", "Fault", "out_of_memory"]
+
+
+class Fault(StrEnum):
+    """A fault of the machine, as a message names it; errors of the science are none."""
+
+    MEMORY = "ran out of memory"
+    WORKER = "lost its worker process"
+    NODE = "lost its node"
+
+
+#: Further tries after each fault. A node takes many tasks with it, which are not to blame.
+FURTHER: Mapping[Fault, int] = {Fault.MEMORY: 3, Fault.WORKER: 2, Fault.NODE: 8}
+
+#: Faults after which a task may use half the memory: a kernel short of memory kills without a word.
+_SMALLER = (Fault.MEMORY, Fault.WORKER)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a task.
+
+    Parameters
+    ----------
+    faults : tuple of Fault
+        How the tries before it ended.
+    """
+
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """Which try this is, from 1."""
+        return len(self.faults) + 1
+
+    @property
+    def share(self) -> float:
+        """Part of ``runner.memory_gb`` that this try may use: 1, 1/2, 1/4, ..."""
+        return 0.5 ** sum(fault in _SMALLER for fault in self.faults)
+
+    def after(self, fault: Fault) -> Attempt | None:
+        """Return the try that follows a fault, ``None`` when there were enough."""
+        following = Attempt((*self.faults, fault))
+        return following if following.faults.count(fault) <= FURTHER[fault] else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory, of the machine or of a GPU, did not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

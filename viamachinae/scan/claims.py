@@ -1,0 +1,162 @@
+"""What processes are at work on: a small file each, which shows and never locks.
+
+Nothing is decided from a claim. A process that dies leaves its claim behind; the
+next reader on the same host sees that the process is gone, a reader elsewhere
+sees how long ago it gave its last sign, by its own clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from viamachinae.scan.notes import read_notes, stamp, when, write_note
+from viamachinae.schema.publish import alive
+
+if TYPE_CHECKING:
+    from viamachinae.scan.store import Store
+    from viamachinae.scan.task import Task
+
+__all__ = ["BEAT", "Claim", "claimed", "claims"]
+
+#: Time between two signs of a process at work (s).
+BEAT = 30.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one process says that it works on.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    host, pid : str, int
+        The process.
+    at : str
+        Its last sign, by its own clock (ISO 8601, UTC).
+    beat : int
+        How many signs it gave.
+    tasks : tuple of mapping
+        ``id``, ``key``, ``attempt``, ``started`` of its tasks.
+    alive : bool or None
+        Whether the process lives; ``None`` when it belongs to another host.
+    """
+
+    path: Path
+    host: str
+    pid: int
+    at: str
+    beat: int
+    tasks: tuple[Mapping[str, Any], ...]
+    alive: bool | None
+
+
+@contextmanager
+def claimed(store: Store, task: Task, attempt: int = 1) -> Iterator[None]:
+    """Say in the folder, as long as the block lasts, that this process works on a task.
+
+    Parameters
+    ----------
+    store : Store
+        The scan folder.
+    task : Task
+        What it works on.
+    attempt : int
+        Which try this is.
+    """
+    process = _process(store.root, os.getpid())
+    process.begin(task.id, {"key": task.key, "attempt": attempt, "started": when(time.time())})
+    try:
+        yield
+    finally:
+        process.end(task.id)
+
+
+def claims(root: Path) -> list[Claim]:
+    """Return what the processes at a folder say that they work on."""
+    found = []
+    for path, body in read_notes(root / "claims"):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            tasks = tuple(dict(task) for task in body["tasks"])
+            host, pid = str(body["host"]), int(body["pid"])
+            life = _lives(host, pid, body.get("birth"))
+            found.append(Claim(path, host, pid, str(body["at"]), int(body["beat"]), tasks, life))
+    return found
+
+
+class _Process:
+    """The claim of this process at one folder."""
+
+    def __init__(self, root: Path) -> None:
+        name = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}.json"
+        self._path = root / "claims" / name
+        self._tasks: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._beat = 0
+
+    def begin(self, name: str, facts: dict[str, Any]) -> None:
+        with self._lock:
+            first = not self._tasks
+            self._tasks[name] = facts
+            self._write()
+            if first:
+                self._idle = threading.Event()
+                threading.Thread(target=self._go_on, args=(self._idle,), name="claim", daemon=True).start()
+
+    def end(self, name: str) -> None:
+        with self._lock:
+            self._tasks.pop(name, None)
+            if self._tasks:
+                self._write()
+                return
+            self._idle.set()
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def _go_on(self, idle: threading.Event) -> None:
+        while not idle.wait(BEAT):
+            with self._lock:
+                if not idle.is_set():
+                    self._write()
+
+    def _write(self) -> None:
+        self._beat += 1
+        tasks = [{"id": name, **facts} for name, facts in self._tasks.items()]
+        body = {**stamp(), "birth": _birth(os.getpid()), "beat": self._beat, "tasks": tasks}
+        # A folder that takes no more files has worse to complain about.
+        with contextlib.suppress(OSError):
+            write_note(self._path, body, durable=False)
+
+
+@cache
+def _process(root: Path, _pid: int) -> _Process:
+    """Return the claim of this process: a fork has its own."""
+    return _Process(root)
+
+
+def _birth(pid: int) -> str:
+    """Return what tells a process from a later one of the same number; empty without a /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{boot} {fields[19]}"
+
+
+def _lives(host: str, pid: int, birth: object) -> bool | None:
+    if host != socket.gethostname():
+        return None
+    return alive(pid) and birth in (None, "", _birth(pid))

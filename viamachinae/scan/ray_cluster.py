@@ -1,0 +1,145 @@
+"""A Ray cluster for the length of a command: started here, or joined where one runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import time
+from functools import cache
+from types import TracebackType
+from typing import Any, Self
+
+from viamachinae.config.settings import RunnerSettings
+from viamachinae.errors import TaskError
+from viamachinae.scan.interrupt import blocked_signals
+from viamachinae.scan.runner import ONE_THREAD, environment
+from viamachinae.scan.scratch import Scratch
+
+__all__ = ["RayCluster", "cores"]
+
+logger = logging.getLogger(__name__)
+
+#: Results never travel through the object store, so it may be as small as Ray allows (bytes).
+_OBJECT_STORE = 100_000_000
+#: What Ray is told when it starts, unless the user told it something else.
+_RAY_DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+#: Nodes come and go: how long what the cluster has counts as known (s).
+_KNOWN = 2.0
+
+
+class RayCluster:
+    """A Ray cluster, started or joined when first needed.
+
+    Parameters
+    ----------
+    settings : RunnerSettings
+        Uses ``workers``, ``address``, ``device`` and ``nice``.
+    """
+
+    def __init__(self, settings: RunnerSettings) -> None:
+        self.settings = settings
+        self._folder: Scratch | None = None
+        self._started = False
+        self._resources: dict[str, float] = {}
+        self._asked = -_KNOWN
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._started:
+                import ray
+
+                ray.shutdown()
+        finally:
+            self._started = False
+            if self._folder is not None:
+                self._folder.remove()
+                self._folder = None
+
+    def start(self) -> None:
+        """Start or join it, once.
+
+        Raises
+        ------
+        TaskError
+            Ray does not start, or nothing answers at the address.
+        """
+        if self._started:
+            return
+        chosen = {**_RAY_DEFAULTS, "RAY_worker_niceness": str(self.settings.nice)}
+        if not self.settings.address:
+            chosen |= _password()
+        unsaid = {name: value for name, value in chosen.items() if name not in os.environ}
+        with environment({**unsaid, **ONE_THREAD}), blocked_signals():
+            import ray
+
+            if ray.is_initialized():  # a session that is not ours: use it, leave it
+                return
+            try:
+                self._init()
+            except SystemExit as error:  # how Ray takes a SIGTERM while it starts
+                raise KeyboardInterrupt from error
+            except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+                address = self.settings.address
+                msg = (
+                    f"Ray did not start {f'at {address!r}' if address else 'on this machine'}: {error}; "
+                    "check runner.address, or run without Ray: runner.inline = true (--inline)"
+                )
+                raise TaskError(msg) from error
+        self._started = True
+        logger.info("Ray runs %d workers", self.slots(gpus=0.0))
+
+    def _init(self) -> None:
+        import ray
+
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self.settings.address:
+            ray.init(address=self.settings.address, **common)
+            return
+        self._folder = Scratch()
+        ray.init(
+            num_cpus=self.settings.workers or cores(),
+            num_gpus=0 if self.settings.device == "cpu" else None,  # None: as many as there are
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE,
+            _temp_dir=str(self._folder.path),
+            **common,
+        )
+
+    def has(self, resource: str) -> float:
+        """Return how much of a resource (``CPU``, ``GPU``) the living nodes have together."""
+        import ray
+
+        if time.monotonic() - self._asked >= _KNOWN:
+            self._resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            self._asked = time.monotonic()
+        return self._resources.get(resource, 0.0)
+
+    def slots(self, gpus: float) -> int:
+        """Return how many tasks run at a time, each with a core and so many GPUs."""
+        most = int(self.has("CPU"))
+        if gpus:
+            most = min(most, int(self.has("GPU") / gpus + 1e-9))
+        return max(1, min(most, self.settings.workers or most))
+
+
+@cache
+def _password() -> dict[str, str]:
+    """Return what makes a cluster of our own obey this process alone: others may use the machine too.
+
+    Ray reads it when it is loaded. Where it is loaded already, it keeps a token in the home folder.
+    """
+    if "ray" in sys.modules or "RAY_AUTH_MODE" in os.environ:
+        return {}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def cores() -> int:
+    """Return the cores that this process may use, which a batch system can limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,232 @@
+"""Every published byte compared with its receipt, and what vanished planned again.
+
+Scratch file systems delete what was not read for weeks. A result that is gone,
+and that no task left to do reads, stays valid: its receipt says so (``gone``).
+What is needed again loses its receipt, so that the next run makes it anew, and
+nothing that was made from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from viamachinae.config.settings import Settings
+from viamachinae.scan.ledger import Ledger, read_ledger, rebuild_index
+from viamachinae.scan.needs import needed
+from viamachinae.scan.receipt import Receipt
+from viamachinae.scan.results import read_settings
+from viamachinae.scan.standing import standings
+from viamachinae.scan.store import Store
+from viamachinae.scan.suspects import Suspect, keep_damaged, suspects
+from viamachinae.scan.task import Task, TaskRef
+from viamachinae.schema.publish import file_sha256
+
+__all__ = ["Verdict", "replan", "verify", "withdraw_damaged"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Verdict:
+    """What a verification found.
+
+    Parameters
+    ----------
+    files, bytes : int
+        What was read.
+    damaged : list of str
+        Files whose bytes are not those of their receipts.
+    vanished : list of str
+        Files that receipts vouch for and that are not there.
+    unreadable : list of str
+        Files in the place of receipts that are none.
+    redo : list of str
+        Tasks whose results a run must make anew.
+    gone : list of str
+        Tasks whose vanished results no task left to do reads.
+    left : int
+        Results of other settings than those in ``scan.toml``; they are not read.
+    suspects : list of Suspect
+        Findings that stand in the folder.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    damaged: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    redo: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    left: int = 0
+    suspects: list[Suspect] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every byte that is there is the one that was published."""
+        return not (self.damaged or self.unreadable or self.suspects)
+
+
+def verify(
+    out: Path,
+    *,
+    dry_run: bool = False,
+    threads: int = 4,
+    heard: Callable[[int, int], None] | None = None,
+) -> Verdict:
+    """Read every published file of a scan and compare it with its receipt.
+
+    Parameters
+    ----------
+    out : Path
+        The scan folder.
+    dry_run : bool
+        Whether nothing is changed in it.
+    threads : int
+        Files that are read at a time.
+    heard : callable, optional
+        Is told the files and bytes read so far.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds no scan, or its settings cannot be read.
+    """
+    settings, store = read_settings(out), Store(out)
+    ledger = read_ledger(out, index=False)
+    found = standings(store, settings, files=False, ledger=ledger)
+    holding = {r.ref.id: r for standing in found for r in standing.receipts.values()}
+    verdict = Verdict(left=sum(map(len, ledger.receipts.values())) - len(holding))
+    verdict.unreadable = [str(path.relative_to(out)) for path in ledger.unreadable]
+    damaged = _hash_all(store, holding.values(), verdict, threads, heard)
+    vanished = {name for name, receipt in holding.items() if receipt.gone or _missing(ledger, receipt)}
+    redo = needed(found, vanished, set(damaged))
+    verdict.redo = sorted((vanished | damaged.keys()) & redo)
+    verdict.gone = sorted(vanished - redo)
+    if not dry_run:
+        _act(store, holding, damaged, verdict, ledger)
+        rebuild_index(out)
+    verdict.suspects = suspects(out)
+    return verdict
+
+
+def replan(store: Store, settings: Settings) -> list[str]:
+    """Withdraw the receipts of results that vanished and that these settings need again; return the tasks.
+
+    A run asks for it before it begins, since the settings may have changed since the results were found gone.
+    A result that was withdrawn is presumed to come back under its key, so that what was made from it stands.
+
+    Parameters
+    ----------
+    store : Store
+        The scan folder.
+    settings : Settings
+        The scan.
+    """
+    ledger = read_ledger(store.root)
+    receipts = [receipt for stage in ledger.receipts.values() for receipt in stage.values()]
+    if not any(receipt.gone for receipt in receipts):
+        return []
+    there = {receipt.ref.id for receipt in receipts}
+    wanted = {ref.id: ref.key for receipt in receipts for ref in receipt.inputs}
+    presumed = {name: key for name, key in wanted.items() if name not in there}
+    found = standings(store, settings, files=False, ledger=ledger, presumed=presumed)
+    holding = {r.ref.id: r for standing in found for r in standing.receipts.values()}
+    vanished = {name for name, r in holding.items() if r.gone or _missing(ledger, r)}
+    redo = sorted(vanished & needed(found, vanished, set()))
+    for name in redo:
+        store.withdraw(holding[name].ref)
+    return redo
+
+
+def withdraw_damaged(store: Store, task: Task) -> list[str]:
+    """Withdraw every input of a task that is damaged or missing; return their ids.
+
+    A task that reads many results stops at the first that is damaged: this finds the others too, so that
+    all are made anew at once.
+
+    Parameters
+    ----------
+    store : Store
+        The scan folder.
+    task : Task
+        What met a damaged result.
+    """
+    found = []
+    for ref in task.inputs:
+        receipt = store.receipt(ref)
+        if receipt is None or receipt.key != ref.key:
+            continue
+        if receipt.gone or not all(store.intact(receipt, relative) for relative in receipt.outputs):
+            store.withdraw(ref, receipt)
+            found.append(ref.id)
+    return found
+
+
+def _hash_all(
+    store: Store,
+    receipts: Iterable[Receipt],
+    verdict: Verdict,
+    threads: int,
+    heard: Callable[[int, int], None] | None,
+) -> dict[str, list[tuple[str, str]]]:
+    """Hash every output; return task -> (file, its hash) of those that differ, and count in the verdict."""
+
+    def digest(job: tuple[Receipt, str]) -> tuple[Receipt, str, str | None]:
+        receipt, relative = job
+        try:
+            return receipt, relative, file_sha256(store.root / relative)
+        except FileNotFoundError:
+            return receipt, relative, None
+        except OSError as error:  # a disk that cannot be read gives no bytes at all
+            return receipt, relative, f"unreadable: {error.strerror}"
+
+    damaged: dict[str, list[tuple[str, str]]] = {}
+    jobs = ((receipt, relative) for receipt in receipts for relative in receipt.outputs)
+    with ThreadPoolExecutor(threads) as pool:
+        for receipt, relative, found in pool.map(digest, jobs):
+            if found is None:
+                verdict.vanished.append(relative)
+                continue
+            verdict.files += 1
+            verdict.bytes += int(receipt.outputs[relative]["size"])
+            if found != receipt.outputs[relative]["sha256"]:
+                verdict.damaged.append(relative)
+                damaged.setdefault(receipt.ref.id, []).append((relative, found))
+            if heard is not None:
+                heard(verdict.files, verdict.bytes)
+    return damaged
+
+
+def _missing(ledger: Ledger, receipt: Receipt) -> bool:
+    return any(ledger.size(relative) is None for relative in receipt.outputs)
+
+
+def _act(
+    store: Store,
+    holding: dict[str, Receipt],
+    damaged: dict[str, list[tuple[str, str]]],
+    verdict: Verdict,
+    ledger: Ledger,
+) -> None:
+    """Keep damaged files aside, withdraw what must be done again, and mark what may stay away."""
+    for name, files in damaged.items():
+        for relative, found in files:
+            logger.warning("%s is suspect: %s is not as it was published", name, relative)
+            keep_damaged(store.root, holding[name], relative, found)
+    for name in verdict.redo:
+        store.withdraw(holding[name].ref)
+    for name in verdict.gone:
+        receipt = holding[name]
+        lost = {r: entry for r, entry in receipt.outputs.items() if ledger.size(r) is None}
+        kept = {r: entry for r, entry in receipt.outputs.items() if r not in lost}
+        if lost:
+            body = {**receipt.body, "outputs": kept, "gone": {**receipt.gone, **lost}}
+            store.withdraw(receipt.ref)
+            store.put_receipt(Receipt(body))
+    for path in ledger.unreadable:
+        stage, _, name = path.relative_to(store.root / "receipts").with_suffix("").as_posix().partition("/")
+        store.withdraw(TaskRef(stage, name, ""))
