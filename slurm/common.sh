@@ -1,6 +1,7 @@
 # What array.sh, merge.sh and ray.sh share. They set the fields at their top and source this file; it runs
 # on the first node of the job.
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # those files use what is set here
 
 set -u
 
@@ -47,8 +48,12 @@ prepare() {
     fi
     tidy
     trap tidy EXIT
+    trap warned USR2
+    trap ended TERM
     mkdir -m 700 "$temp" || exit 70
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$token") || exit 70
+    # No stop file is older than this job: it was removed just now.
+    export VIAMACHINAE_STALE_STOP=none
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token" RAY_USAGE_STATS_ENABLED=0
     export OMP_NUM_THREADS=1
     export PATH="${BIN:+$BIN:}$PATH"
@@ -58,15 +63,13 @@ prepare() {
         SLURM_JOB_END_TIME=$(date -d "$(squeue --noheader --jobs="$job" --format=%e)" +%s) || exit 70
         export SLURM_JOB_END_TIME
     fi
-    trap warned USR2
-    trap ended TERM
     cpus="${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}"
     workers=$((cpus / THREADS_PER_CORE))
     workers=$((workers > 0 ? workers : 1))
     contain
     # A signal goes to all processes of a job: the shell around the driver outlives it, to say how it ended.
     # shellcheck disable=SC2016  # the inner shell expands it
-    drive=(bash -c 'trap : TERM USR2; "$@"; echo $? >"$0"' "$mark" viamachinae run "$SCAN" --out "$OUT" --yes --offline
+    drive=(bash -c 'trap : TERM USR2; "$@"; echo $? >"$0"' "$mark" viamachinae run "$SCAN" --out "$OUT" --offline
         --stop-file "$stop" --until-walltime auto)
     say "on $SLURM_JOB_NODELIST, restart $restarts, until $(date -d "@$SLURM_JOB_END_TIME" '+%Y-%m-%d %H:%M:%S')"
 }
@@ -95,7 +98,8 @@ contain() {
     podman-hpc)
         inside=(podman-hpc run --rm --net=host --shm-size=1g "--volume=$OUT:$OUT" "--workdir=$OUT")
         for mount in "${MOUNTS[@]}"; do inside+=("--volume=$mount:$mount:ro"); done
-        for name in OMP_NUM_THREADS SLURM_JOB_ID SLURM_JOB_END_TIME RAY_ADDRESS RAY_AUTH_MODE RAY_AUTH_TOKEN_PATH \
+        for name in OMP_NUM_THREADS SLURM_JOB_ID SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID SLURM_RESTART_COUNT \
+            SLURM_JOB_END_TIME NERSC_HOST VIAMACHINAE_STALE_STOP RAY_ADDRESS RAY_AUTH_MODE RAY_AUTH_TOKEN_PATH \
             RAY_USAGE_STATS_ENABLED RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT; do
             inside+=(--env "$name")
         done

@@ -12,7 +12,6 @@
 #SBATCH --mem=0
 #SBATCH --time=06:00:00
 #SBATCH --signal=B:USR2@300
-#SBATCH --no-kill
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.out
@@ -40,7 +39,7 @@ gpus=0
 if [ "$GPU" = yes ]; then count_gpus; fi
 
 supervise srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$cpus" \
-    --cpu-bind=none --no-kill "${inside[@]}" \
+    --cpu-bind=none "${inside[@]}" \
     ray symmetric-run --address "$RAY_ADDRESS" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus="$workers" --num-gpus="$gpus" --object-store-memory=100000000 --temp-dir="$temp" \
     --include-dashboard=false --ray-client-server-port=$((port + 1)) --node-manager-port=$((port + 2)) \

@@ -18,6 +18,7 @@ from viamachinae.cli import main as cli
 from viamachinae.config.settings import MockSettings, Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError, DataError, ExitCode
+from viamachinae.scan.batch.ready import require_fetched
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.groups import Group
 from viamachinae.scan.options import RunOptions
@@ -84,7 +85,8 @@ def test_missing_cells_are_named_at_once(asked: list[str], tmp_path: Path) -> No
     assert asked == []
     stars_of(scan(), tmp_path / "fetched")
     names = sorted(set(asked) - {"service"})
-    assert f"  {len(names)} cells of gaia-dr2: {', '.join(names)}\n" in str(caught.value)
+    shown = f"{', '.join(names[:5])} and {len(names) - 5} more"
+    assert f"  {len(names)} cells of gaia-dr2: {shown}\n" in str(caught.value)
     assert "the stars of 2 patches" in str(caught.value)
     assert "viamachinae fetch" in str(caught.value)
 
@@ -100,6 +102,21 @@ def test_what_was_fetched_is_enough(asked: list[str], tmp_path: Path) -> None:
     assert stars_of(scan(fiducial={"g_max": 18.0}), tmp_path, OFFLINE)["stars"] == 0
     with pytest.raises(DataError, match="cells of gaia-dr2"):
         stars_of(scan(fiducial={"g_max": 19.0}), tmp_path, OFFLINE)
+    assert asked == []
+
+
+def test_jobs_are_submitted_once_the_cells_are_here(asked: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"17 cells of gaia-dr2: .*\n.*viamachinae fetch SCAN.toml --out"):
+        require_fetched(scan(), tmp_path)
+    stars_of(scan(), tmp_path)
+    asked.clear()
+    require_fetched(scan(), tmp_path)
+    require_fetched(scan(fiducial={"g_max": 18.0}), tmp_path)  # other stars, out of the same cells
+    (path, *_) = sorted((tmp_path / "cells").iterdir())
+    path.unlink()
+    require_fetched(scan(), tmp_path)
+    with pytest.raises(DataError, match=f"1 cell of gaia-dr2: {path.stem}"):
+        require_fetched(scan(fiducial={"g_max": 18.0}), tmp_path)
     assert asked == []
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from viamachinae.config.settings import Settings
 from viamachinae.config.toml import dump
-from viamachinae.errors import ConfigError, ExitCode, ResumeError
+from viamachinae.errors import ConfigError, ExitCode, ResumeError, TaskError
 from viamachinae.scan.drive import run_scan
 from viamachinae.scan.interrupt import Stop
 from viamachinae.scan.options import RunOptions
@@ -102,6 +102,18 @@ def test_a_task_that_outlasts_the_grace_is_dropped(searched: Path, undisturbed: 
     assert time.time() < end + 2.0
     assert done(searched) == 0
     finish(searched, undisturbed)
+
+
+def test_the_third_run_that_finishes_no_task_is_not_to_be_resumed(searched: Path, undisturbed: Path) -> None:
+    expected: tuple[type[Exception], ...] = (ResumeError, ResumeError, TaskError)
+    for kind in expected:
+        options = RunOptions(end=time.time() + 4.0)  # within the grace already
+        with pytest.raises(kind) as caught:
+            run_scan(SETTINGS, searched, options, runner=InlineRunner(), stages=slow(60.0))
+    assert "3 runs in a row" in str(caught.value)
+    assert "of scores are left" in str(caught.value)
+    finish(searched, undisturbed)
+    assert not list((searched / "log").glob("idle*"))
 
 
 def test_a_run_whose_time_is_over_starts_nothing(searched: Path) -> None:

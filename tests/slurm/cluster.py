@@ -223,6 +223,16 @@ def _free_ports(n: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
+def begun_since(before: set[int]) -> dict[int, str]:
+    """Return the command lines of processes that were not there before and are none of Slurm's own."""
+    ours = ("slurm", "munge")
+    return {
+        pid: text
+        for pid, text in living().items()
+        if pid not in before and text and not Path(text.split()[0]).name.startswith(ours)
+    }
+
+
 def living() -> dict[int, str]:
     """Return the command lines of all processes that live, by number."""
     found = {}

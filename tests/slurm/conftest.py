@@ -91,9 +91,9 @@ class Scan:
 
     def leftovers(self) -> set[str]:
         """Return what the jobs left beside their logs."""
-        return {path.name for path in (self.out / "slurm").iterdir()} - {
-            "scan.toml", "common.sh", "array.sh", "merge.sh", "ray.sh",
-            *(path.name for path in (self.out / "slurm").glob("*.out")),
+        folder = self.out / "slurm"
+        return {path.name for path in folder.iterdir() if path.is_file()} - {
+            "jobs.txt", *(path.name for path in folder.glob("*.out")),
         }  # fmt: skip
 
 

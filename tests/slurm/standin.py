@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--until-walltime", choices=["auto"], required=True)
     parser.add_argument("--group", default="all")
     parser.add_argument("--workers", type=int)
-    for flag in ("--yes", "--offline"):
+    for flag in ("--offline",):
         parser.add_argument(flag, action="store_true", required=True)
     asked = parser.parse_args()
     play = json.loads((asked.out / "play.json").read_text())

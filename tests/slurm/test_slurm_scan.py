@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cluster import KILL_WAIT, living, wait_for
+from cluster import KILL_WAIT, begun_since, living, wait_for
 from conftest import Scan
 
 from viamachinae.cli.run import options_of
@@ -94,5 +94,4 @@ def test_a_cancelled_scan_leaves_no_process(scan: Scan, shape: str) -> None:
     scan.cluster.run("scancel", *scan.jobs)
     scan.wait(KILL_WAIT + 30)
     assert scan.cluster.job(job)["JobState"] == "CANCELLED"
-    left = {pid: text for pid, text in living().items() if pid not in before and "slurm" not in text}
-    assert left == {}
+    wait_for(lambda: not begun_since(before), 10, f"all are gone: {begun_since(before)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from cluster import KILL_WAIT, living, wait_for
+from cluster import KILL_WAIT, begun_since, living, wait_for
 from conftest import Scan
 
 from viamachinae.config.presets import workflow
@@ -58,7 +59,9 @@ def test_the_driver_gets_what_it_was_promised(scan: Scan) -> None:
 def test_a_job_at_its_wall_time_is_warned_and_comes_back_until_it_is_done(scan: Scan) -> None:
     scan.play(tasks=50, seconds=1)
     array, merge = scan.submit(DEMO, Request(nodes=1, time=MINUTE))
-    scan.wait(300)
+    wait_for(lambda: len(scan.calls()) == 2, 150, "the job is back")
+    scan.play(tasks=50, seconds=0.1)  # for the jobs that start from now on
+    scan.wait(200)
     ended = scan.cluster.job(array)
     assert ended["JobState"] == "COMPLETED"
     assert int(ended["Restarts"]) >= 1
@@ -85,6 +88,21 @@ def test_a_lost_node_costs_its_group_a_restart_and_the_others_nothing(scan: Scan
     assert scan.cluster.job(merge)["JobState"] == "COMPLETED"
 
 
+@on_two
+def test_a_lost_first_node_brings_the_job_of_several_nodes_back(scan: Scan) -> None:
+    (job,) = scan.submit(DEMO, Request("ray", nodes=2))
+    wait_for(lambda: "BatchHost" in scan.cluster.job(job), 30, "the job runs")
+    first = scan.cluster.job(job)["BatchHost"]
+    scan.cluster.lose(first)
+    try:
+        wait_for(lambda: scan.cluster.job(job)["Restarts"] == "1", 120, "the job is back in the queue")
+        scan.cluster.run("scancel", job)
+        scan.wait(KILL_WAIT + 20)
+    finally:
+        scan.cluster.boot(first)
+        wait_for(scan.cluster.idle, 60, "the node is back")
+
+
 @on_one
 def test_another_exit_code_ends_the_job_and_cancels_the_merge(scan: Scan) -> None:
     scan.play(tasks=1, code=70)
@@ -106,8 +124,7 @@ def test_a_cancelled_job_leaves_no_process_and_stays_away(scan: Scan) -> None:
     scan.wait(KILL_WAIT + 20)
     assert scan.cluster.job(array)["JobState"] == "CANCELLED"
     assert scan.cluster.job(merge)["JobState"] == "CANCELLED"
-    left = {pid: text for pid, text in living().items() if pid not in before and "slurm" not in text}
-    assert left == {}
+    wait_for(lambda: not begun_since(before), 10, f"all are gone: {begun_since(before)}")
     assert "the driver left with 75" in scan.log()
     assert "ended by Slurm" in scan.log()
     assert len(scan.calls()) == 1
@@ -135,6 +152,21 @@ def test_a_killed_driver_is_not_taken_for_one_that_is_done(scan: Scan) -> None:
     scan.wait(60)
     ended = scan.cluster.job(array)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "137:0", "0")
+
+
+@on_one
+def test_a_job_that_gets_nothing_done_does_not_come_back_for_ever(scan: Scan, standin: Path) -> None:
+    program = standin / "viamachinae"
+    program.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("endless.py")}" "$@"\n'
+    )
+    array, merge = scan.submit(DEMO, Request(nodes=1), grace=1)
+    scan.wait(180)
+    ended = scan.cluster.job(array)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "70:0", "2"), scan.log()
+    assert "3 runs in a row ended at their wall-time" in scan.log()
+    assert scan.cluster.job(merge)["JobState"] == "CANCELLED"
+    assert scan.leftovers() == set()
 
 
 @on_one

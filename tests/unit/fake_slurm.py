@@ -68,6 +68,12 @@ for task in range(first, last + 1):
 state({{"number": number, "script": script, "words": words, "codes": codes, "restarts": restarts}})
 """
 
+_SQUEUE = """
+import pathlib, sys
+queue = pathlib.Path({home!r}, "queue")
+print((queue.read_text() if queue.exists() else "") if "--format=%A" in sys.argv else "2030-01-01T00:00:00")
+"""
+
 _SCONTROL = """
 import pathlib, sys
 if sys.argv[1] == "requeue":
@@ -134,7 +140,7 @@ class FakeSlurm:
         self.first = 100 * os.getpid()
         self.write("sbatch", _SBATCH)
         self.write("scontrol", _SCONTROL)
-        self.write("squeue", 'print("2030-01-01T00:00:00")')
+        self.write("squeue", _SQUEUE)
         self.write("viamachinae", _DRIVER)
         for name, cut in _CUTS.items():
             self.write(name, _THROUGH, name=name, cut=cut)
@@ -168,6 +174,10 @@ class FakeSlurm:
         """
         play = {"ends": ends, "warn": warn, "refuse": refuse, "environment": dict(environment or {})}
         (self.home / "play.json").write_text(json.dumps(play))
+
+    def queue(self, *numbers: str) -> None:
+        """Say which jobs wait or run."""
+        (self.home / "queue").write_text("\n".join(numbers))
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return the jobs: number, script, words of sbatch, exit codes of its tasks, restarts."""

@@ -15,11 +15,13 @@ from viamachinae.cli.run import options_of
 from viamachinae.config.presets import workflow
 from viamachinae.config.settings import Settings, StarSettings
 from viamachinae.config.toml import dump
-from viamachinae.errors import ConfigError, ExitCode
+from viamachinae.errors import ConfigError, DataError, ExitCode
+from viamachinae.scan.batch.ready import refuse_changes, require_fetched
 from viamachinae.scan.batch.request import Request, job_of
 from viamachinae.scan.batch.site import Node, Site, load_site, seconds, sites
-from viamachinae.scan.batch.submit import prepare, refuse_changes
+from viamachinae.scan.batch.submit import prepare
 from viamachinae.scan.drive import run_scan
+from viamachinae.scan.terms import Terms
 
 
 @pytest.fixture
@@ -61,11 +63,12 @@ def test_another_way_to_write_it_is_refused(time: str) -> None:
     ("request_", "site", "said"),
     [
         (Request(), "perlmutter", "--account is missing"),
-        (Request(account="m1", qos="express"), "perlmutter", "valid: regular, preempt, debug"),
+        (Request(account="m1", qos="express"), "perlmutter", "valid: regular, premium, preempt, debug"),
         (Request(account="m1", time="48:00:01"), "perlmutter", "48:00:00 at most"),
         (Request(account="m1", qos="debug"), "perlmutter", "00:30:00 at most"),
         (Request(account="m1", qos="debug", time="00:30:00", nodes=5), "perlmutter", "4 at most"),
         (Request("ray", 9, account="m1", qos="debug", time="00:30:00"), "perlmutter", "8 at most"),
+        (Request("ray", 129, account="m1", qos="preempt"), "perlmutter", "128 at most"),
         (Request(account="m1_g"), "perlmutter", "add --gpu"),
         (Request(nodes=0), "generic", "1 or more"),
         (Request(time="tomorrow"), "generic", "HH:MM:SS"),
@@ -119,10 +122,14 @@ def test_a_cluster_of_ones_own_is_a_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("time = ", "not valid TOML"),
-        ("speed = 3", "speed"),
-        ('time = "soon"', "HH:MM:SS"),
-        ('[cpu]\noptions = ["licenses"]', "cpu.options"),
-        ("[qos.fast]\nmax_nodes = 1", "qos.fast.max_time"),
+        ("speed = 3", r"speed: no such key; valid: account, .*, qos"),
+        ("[cpu]\nspeed = 3", r"cpu.speed: no such key; valid: constraint, .*, options"),
+        ("[qos.fast]\nspeed = 3", r"qos.fast.speed: no such key; valid: max_time, max_nodes, max_jobs"),
+        ('time = "soon"', r"time: a wall-time is written HH:MM:SS .* got 'soon'"),
+        ('[cpu]\noptions = ["licenses"]', r"cpu.options.0 = 'licenses': write \"--name\""),
+        ("[qos.fast]\nmax_nodes = 1", "qos.fast.max_time is missing: longest wall-time"),
+        ("grace = 0", "grace = 0: input should be greater than or equal to 1"),
+        ("cpu = 3", "cpu = 3: "),
     ],
 )
 def test_a_file_that_describes_no_cluster_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -156,10 +163,43 @@ def test_a_dry_run_writes_and_submits_nothing(
     assert submit("demo", "--out", str(out), "--site", "generic", "--dry-run") == ExitCode.COMPLETE
     said = capsys.readouterr().out
     assert "2 patches in 2 groups" in said
-    assert f"sbatch --parsable {out}/slurm/array.sh" in said
-    assert f"--dependency=afterok:JOB --kill-on-invalid-dep=yes {out}/slurm/merge.sh" in said
+    (place,) = (out / "slurm").iterdir()
+    assert f"sbatch --parsable {place}/array.sh" in said
+    assert f"--dependency=afterok:JOB --kill-on-invalid-dep=yes {place}/merge.sh" in said
     assert slurm.jobs() == []
-    assert (out / "slurm" / "array.sh").is_file()
+    assert (place / "array.sh").is_file()
+
+
+def test_a_rehearsal_leaves_the_files_of_jobs_in_the_queue_alone(tmp_path: Path, slurm: FakeSlurm) -> None:
+    out = tmp_path / "scan"
+    words = ("demo", "--out", str(out), "--site", "generic")
+    assert submit(*words) == ExitCode.COMPLETE
+    (place,) = (out / "slurm").glob("*/")
+    before = {path: path.read_bytes() for path in place.iterdir()}
+    assert submit(*words, "--shape", "ray", "--dry-run") == ExitCode.COMPLETE
+    assert {path: path.read_bytes() for path in place.iterdir()} == before
+    assert len(list((out / "slurm").glob("*/"))) == 2
+    # The same again is the same folder.
+    assert submit(*words, "--shape", "ray", "--dry-run") == ExitCode.COMPLETE
+    assert len(list((out / "slurm").glob("*/"))) == 2
+
+
+def test_a_scan_whose_jobs_are_in_the_queue_is_not_submitted_twice(
+    tmp_path: Path, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scan"
+    words = ("demo", "--out", str(out), "--site", "generic")
+    assert submit(*words) == ExitCode.COMPLETE
+    slurm.queue("7", str(slurm.first + 1))
+    assert submit(*words) == ExitCode.CONFIG
+    said = capsys.readouterr().err
+    assert f"in the queue ({slurm.first + 1})" in said
+    assert "scancel" in said
+    assert len(slurm.jobs()) == 2
+    assert submit(*words, "--yes") == ExitCode.COMPLETE
+    slurm.queue("7")
+    assert submit(*words) == ExitCode.COMPLETE
+    assert len(slurm.jobs()) == 6
 
 
 def test_submit_names_the_jobs(tmp_path: Path, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,8 +264,14 @@ def test_changed_settings_of_a_scan_under_way_need_a_yes(
     toml.write_text(dump(workflow("demo")))
     assert submit(*words) == ExitCode.CONFIG
     assert "mock.density" in capsys.readouterr().err
+    assert submit(*words, "--dry-run") == ExitCode.COMPLETE
+    assert "without --dry-run this is refused: settings differ" in capsys.readouterr().err
+    assert len(slurm.jobs()) == 2
     assert submit(*words, "--yes") == ExitCode.COMPLETE
     assert len(slurm.jobs()) == 4
+    # The jobs, which ask nobody, find the new settings agreed to and the old ones not.
+    refuse_changes(workflow("demo"), out)
+    assert Terms.read(out) != Terms.of(settings)
 
 
 def test_changed_tables_of_stars_need_a_yes(begun: tuple[Settings, Path], tmp_path: Path) -> None:
@@ -241,3 +287,40 @@ def test_changed_tables_of_stars_need_a_yes(begun: tuple[Settings, Path], tmp_pa
     stars.iloc[::2].drop_duplicates("source_id").to_parquet(table)
     with pytest.raises(ConfigError, match="tables of stars have changed"):
         refuse_changes(settings, out)
+
+
+def test_stars_that_are_not_fetched_are_asked_for(
+    tmp_path: Path, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scan"
+    words = ("gd1", "--out", str(out), "--site", "generic")
+    assert submit(*words) == ExitCode.DATA
+    said = capsys.readouterr().err
+    assert "cells of gaia-dr2" in said
+    assert f"`viamachinae fetch SCAN.toml --out {out}`" in said
+    assert not out.exists()
+    assert submit(*words, "--dry-run") == ExitCode.COMPLETE
+    assert (
+        "without --dry-run this is refused: the nodes of a cluster have no network" in capsys.readouterr().err
+    )
+    assert len(list(out.glob("slurm/*/array.sh"))) == 1
+    assert slurm.jobs() == []
+
+
+def test_remote_tables_and_maps_are_asked_for_until_the_stars_are_loaded(
+    begun: tuple[Settings, Path], tmp_path: Path
+) -> None:
+    settings, out = begun
+    require_fetched(settings, out)
+    remote = StarSettings(source="files", paths=("https://host/stars.parquet",))
+    with pytest.raises(DataError, match=r"tables on other machines: https://host/stars.parquet"):
+        require_fetched(settings.model_copy(update={"stars": remote}), tmp_path)
+    maps = settings.extinction.model_copy(update={"map": "sfd", "folder": tmp_path})
+    with pytest.raises(DataError, match=r"viamachinae data fetch sfd"):
+        require_fetched(settings.model_copy(update={"extinction": maps}), tmp_path)
+
+
+def test_tables_that_are_not_here_are_asked_for(tmp_path: Path) -> None:
+    stars = StarSettings(source="files", paths=(str(tmp_path / "none.parquet"),))
+    with pytest.raises(DataError, match=r"none.parquet.*stars.paths"):
+        require_fetched(Settings(stars=stars), tmp_path)

@@ -108,14 +108,15 @@ def test_an_array_runs_its_groups_and_then_the_rest(tmp_path: Path, slurm: FakeS
     array, merge = slurm.jobs()
     assert (array["codes"], merge["codes"]) == ([0, 0], [0])  # the demo has two patches
     assert merge["words"] == ["--parsable", f"--dependency=afterok:{first}", "--kill-on-invalid-dep=yes"]
-    common = ["run", str(out / "slurm" / "scan.toml"), "--out", str(out), "--yes", "--offline"]
+    (place,) = (out / "slurm").glob("*/")
+    common = ["run", str(place / "scan.toml"), "--out", str(out), "--offline", "--stop-file"]
     groups = [call["words"] for call in slurm.calls()]
     assert all(words[:6] == common for words in groups)
     assert [words[-2:] for words in groups] == [["--group", "1/2"], ["--group", "2/2"], ["--workers", "8"]]
-    assert [words[7] for words in groups] == [
+    assert [words[6] for words in groups] == [
         str(out / "slurm" / f"stop-{job}") for job in (f"{first}_1", f"{first}_2", second)
     ]
-    assert {path.suffix for path in (out / "slurm").iterdir()} == {".sh", ".toml"}
+    assert {path.name for path in (out / "slurm").iterdir()} == {place.name, "jobs.txt"}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,19 @@ def test_a_job_that_never_ends_is_given_up(tmp_path: Path, slurm: FakeSlurm) -> 
     slurm.tell([75])
     run(slurm, tmp_path / "scan", Request(nodes=1), Site(max_restarts=2))
     assert (slurm.jobs()[0]["codes"], slurm.jobs()[0]["restarts"]) == ([75], 2)
+
+
+def test_a_job_that_gets_nothing_done_does_not_come_back_for_ever(tmp_path: Path, slurm: FakeSlurm) -> None:
+    endless = Path(__file__).parents[1] / "slurm" / "endless.py"
+    slurm.write(
+        "viamachinae",
+        f"import os, sys\nos.execv(sys.executable, [sys.executable, {str(endless)!r}, *sys.argv[1:]])",
+    )
+    run(slurm, tmp_path / "scan", Request(nodes=1), Site(grace=1))
+    array, merge = slurm.jobs()
+    assert (array["codes"], array["restarts"]) == ([70], 2)
+    assert merge["codes"] == [None]
+    assert list((tmp_path / "scan" / "slurm").glob("*-*")) == []
 
 
 @pytest.mark.parametrize("shape", ["array", "ray"])
@@ -167,7 +181,7 @@ def test_ray_is_started_for_this_job_alone(tmp_path: Path, slurm: FakeSlurm) -> 
     assert environment["RAY_ADDRESS"] == f"nid1:{port}"
     assert environment["RAY_AUTH_MODE"] == "token"
     assert re.fullmatch("[0-9a-f]{64}", call["token"])
-    runner = load(tmp_path / "scan" / "slurm" / "scan.toml").runner
+    runner = load(next((tmp_path / "scan" / "slurm").glob("*/scan.toml"))).runner
     assert (runner.address, runner.grace) == ("auto", 240.0)  # of the 300 s between warning and end
 
 
@@ -194,7 +208,7 @@ def test_gpus_of_a_node_are_read_however_slurm_tells_them(
     slurm.tell(environment=environment)
     run(slurm, tmp_path / "scan", Request("ray", 2, gpu=True), load_site("generic"))
     assert "--num-gpus=4" in slurm.calls("ray")[0]
-    assert load(tmp_path / "scan" / "slurm" / "scan.toml").runner.device == "cuda"
+    assert load(next((tmp_path / "scan" / "slurm").glob("*/scan.toml"))).runner.device == "cuda"
 
 
 @pytest.mark.parametrize("shape", ["array", "ray"])

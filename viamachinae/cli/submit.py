@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from viamachinae.config.settings import Settings
+from viamachinae.errors import ConfigError, DataError, ViaMachinaeError
 from viamachinae.scan.batch.request import Request, job_of
 from viamachinae.scan.batch.site import load_site
 
@@ -32,16 +35,27 @@ def submit(settings: Settings, out: Path, site: str, request: Request, *, dry_ru
     request : Request
         What is asked of it.
     dry_run : bool
-        Whether to submit nothing.
+        Whether to submit nothing, and to warn only of what keeps the jobs from running.
     yes : bool
-        Whether changed settings may redo finished tasks.
+        Whether changed settings may redo finished tasks, and jobs of this folder may be in the queue.
+
+    Raises
+    ------
+    ConfigError
+        The cluster would refuse the jobs, finished tasks would be made anew, or jobs of this folder wait.
+    DataError
+        What the nodes need is not here.
     """
-    from viamachinae.scan.batch.submit import prepare, refuse_changes
+    from viamachinae.scan.batch.ready import accept_changes
+    from viamachinae.scan.batch.submit import prepare
     from viamachinae.scan.batch.submit import submit as submitted
 
     job = job_of(request, load_site(site))
-    if not yes:
-        refuse_changes(settings, out)
+    hindrances = list(_hindrances(settings, out, yes=yes))
+    if hindrances and not dry_run:
+        raise hindrances[0]
+    if yes and not dry_run and (out / "scan.toml").is_file():
+        accept_changes(settings, out)
     submission = prepare(settings, out, job)
     print(f"wrote {', '.join(script.name for script in submission.scripts)} in {submission.folder}")
     print(_shape(submission, request))
@@ -51,6 +65,8 @@ def submit(settings: Settings, out: Path, site: str, request: Request, *, dry_ru
             print(f"  {shlex.join(submission.command(script, 'JOB' if i else ''))}")
         if len(submission.scripts) > 1:
             print("  (JOB: the number that the first command prints)")
+        for hindrance in hindrances:
+            print(f"warning: without --dry-run this is refused: {hindrance}", file=sys.stderr)
         return
     jobs = submitted(submission)
     console = Console(soft_wrap=True, highlight=False)
@@ -58,6 +74,17 @@ def submit(settings: Settings, out: Path, site: str, request: Request, *, dry_ru
         console.print(f"job {number}: {script.name}")
     console.print(f"follow them: squeue --jobs {','.join(jobs)}; viamachinae status {out}")
     console.print(f"stop them: scancel {' '.join(jobs)}; the same submit goes on from there")
+
+
+def _hindrances(settings: Settings, out: Path, *, yes: bool) -> Iterator[ViaMachinaeError]:
+    """Yield what keeps the jobs of a scan from running."""
+    from viamachinae.scan.batch.ready import refuse_changes, refuse_twice, require_fetched
+
+    for check in (require_fetched,) if yes else (refuse_changes, refuse_twice, require_fetched):
+        try:
+            check(settings, out)
+        except (ConfigError, DataError) as error:
+            yield error
 
 
 def _shape(submission: Submission, request: Request) -> str:

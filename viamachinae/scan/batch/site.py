@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from viamachinae.config.resources import folder
 from viamachinae.config.section import Section
@@ -117,14 +119,36 @@ def load_site(name: str) -> Site:
         msg = f"{name}: not valid TOML: {error}"
         raise ConfigError(msg) from error
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        msg = f"{name}: {'; '.join(faults)}; compare it with slurm/generic.toml"
+        faults = "; ".join(_fault(detail) for detail in error.errors(include_url=False))
+        msg = f"{name}: {faults}; compare it with slurm/generic.toml"
         raise ConfigError(msg) from error
+
+
+def _fault(detail: ErrorDetails) -> str:
+    """Return what is wrong with one key, and what it may be."""
+    place = [str(step) for step in detail["loc"]]
+    where = ".".join(place)
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{where}: no such key; valid: {', '.join(_section(place[:-1]).model_fields)}"
+        case "missing":
+            return f"{where} is missing: {_section(place[:-1]).model_fields[place[-1]].description}"
+        case "value_error":
+            return f"{where}: {detail['ctx']['error']}"
+        case "string_pattern_mismatch":
+            return f'{where} = {detail["input"]!r}: write "--name" or "--name=value", as sbatch has it'
+    return f"{where} = {detail['input']!r}: {detail['msg'].lower()}"
+
+
+def _section(place: Sequence[str]) -> type[Section]:
+    """Return what describes a section of the file."""
+    return Site if not place else Qos if place[0] == "qos" else Node
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read ({error}); it should be like slurm/generic.toml"
+        why = error.strerror if isinstance(error, OSError) else error
+        msg = f"--site {path}: cannot be read ({why}); copy slurm/generic.toml and edit it"
         raise ConfigError(msg) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import shlex
 import subprocess
 import sys
@@ -15,14 +17,12 @@ from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError
 from viamachinae.scan.batch.render import Value, render, template
 from viamachinae.scan.batch.request import Job
-from viamachinae.scan.changes import changes
-from viamachinae.scan.offline import kept_fingerprints, remote_files
-from viamachinae.scan.outside import files_fingerprint
-from viamachinae.scan.results import read_settings
-from viamachinae.scan.store import Store
 from viamachinae.schema.publish import atomic_text
 
-__all__ = ["Submission", "prepare", "refuse_changes", "submit"]
+__all__ = ["Submission", "prepare", "queued", "submit"]
+
+#: File in the folder ``slurm`` of a scan: the numbers of all jobs that were submitted, a line each.
+JOBS = "jobs.txt"
 
 #: Seconds that Slurm's controller may take to answer.
 _PATIENCE = 120
@@ -57,37 +57,11 @@ class Submission:
         return ["sbatch", "--parsable", *waits, str(script)]
 
 
-def refuse_changes(settings: Settings, out: Path) -> None:
-    """Refuse settings that would redo what a scan's folder holds.
-
-    Raises
-    ------
-    ConfigError
-        The folder was begun with other settings.
-    """
-    if not (out / "scan.toml").is_file():
-        return
-    store = Store(out)
-    found = changes(store, read_settings(out), settings, _tables(settings, store))
-    if found.redone:
-        msg = f"{found}; add --yes to have that, or give another --out folder"
-        raise ConfigError(msg)
-
-
-def _tables(settings: Settings, store: Store) -> list[str]:
-    """Return the fingerprints of the tables of stars; of those on other machines as they were loaded."""
-    if settings.stars.source != "files":
-        return []
-    if remote_files(settings):
-        return kept_fingerprints(store) or []
-    return files_fingerprint(settings.stars.paths)
-
-
 def prepare(settings: Settings, out: Path, job: Job, bin_folder: Path | None = None) -> Submission:
-    """Write the settings and scripts of a job to the folder ``slurm`` of a scan; submit nothing.
+    """Write the settings and scripts of a job below the folder ``slurm`` of a scan; submit nothing.
 
-    The settings are written out, so that a later change of the user's file does not reach a job that
-    waits or comes back.
+    They stand in a folder that is named by what they say, so that neither a later change of the user's
+    file nor another submission reaches a job that waits or comes back.
 
     Parameters
     ----------
@@ -114,10 +88,12 @@ def prepare(settings: Settings, out: Path, job: Job, bin_folder: Path | None = N
     patches = len(make_patches(settings.patches))
     groups = min(job.request.nodes, patches) if job.request.shape == "array" else 0
     names = ("array.sh", "merge.sh") if groups else ("ray.sh",)
-    place = out / "slurm"
-    fields = _fields(settings, out, job, bin_folder or Path(sys.executable).parent)
-    texts = {name: _script(name, settings, place, job, fields, groups) for name in names}
     shared = {"scan.toml": dump(_for_nodes(settings, job)), "common.sh": template("common.sh")}
+    fields = _fields(settings, out, job, bin_folder or Path(sys.executable).parent)
+    said = [*shared.values(), *map(template, names), repr(_options(job)), repr(fields), repr(groups)]
+    place = out / "slurm" / hashlib.sha256("\0".join(said).encode()).hexdigest()[:8]
+    fields |= {"SCAN": str(place / "scan.toml"), "HERE": str(place)}
+    texts = {name: _script(name, settings, out, job, fields, groups) for name in names}
     _write(place, shared | texts)
     return Submission(place, tuple(place / name for name in names), groups, patches)
 
@@ -133,7 +109,7 @@ def _write(place: Path, texts: dict[str, str]) -> None:
 
 
 def submit(submission: Submission) -> list[str]:
-    """Submit the scripts and return the numbers of their jobs, in order.
+    """Submit the scripts and return the numbers of their jobs, in order; the folder remembers them.
 
     Raises
     ------
@@ -149,7 +125,28 @@ def submit(submission: Submission) -> list[str]:
                 raise
             msg = f"{error}\njob {jobs[-1]} is in the queue already: scancel {jobs[-1]}"
             raise ConfigError(msg) from error
+        note = submission.folder.with_name(JOBS)
+        with note.open("a", encoding="utf-8") as lines:
+            lines.write(f"{jobs[-1]}\n")
     return jobs
+
+
+def queued(out: Path) -> list[str]:
+    """Return the numbers of a scan's jobs that wait or run, as far as Slurm is here to say so."""
+    try:
+        known = (out / "slurm" / JOBS).read_text(encoding="utf-8").split()
+        command = ["squeue", "--noheader", "--format=%A"]
+        done = subprocess.run(  # noqa: S603
+            [*command, f"--user={getpass.getuser()}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_PATIENCE,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    there = set(done.stdout.split())
+    return [number for number in known if number in there]
 
 
 def _sbatch(command: list[str]) -> str:
@@ -181,13 +178,11 @@ def _for_nodes(settings: Settings, job: Job) -> Settings:
     return settings.model_copy(update={"runner": settings.runner.model_copy(update=runner)})
 
 
-def _script(
-    name: str, settings: Settings, place: Path, job: Job, fields: dict[str, Value], groups: int
-) -> str:
+def _script(name: str, settings: Settings, out: Path, job: Job, fields: dict[str, Value], groups: int) -> str:
     array = name == "array.sh"
     options = _options(job) | {
         "job-name": settings.scan.name + ("-merge" if name == "merge.sh" else ""),
-        "output": f"{place}/%x-{'%A_%a' if array else '%j'}.out",
+        "output": f"{out}/slurm/%x-{'%A_%a' if array else '%j'}.out",
     }
     if array:
         options |= {"array": f"1-{groups}"}
@@ -223,9 +218,7 @@ def _fields(settings: Settings, out: Path, job: Job, bin_folder: Path) -> dict[s
     contained = job.request.container is not None
     mounts = _mounts(settings) if job.request.container == "podman-hpc" else []
     return {
-        "SCAN": str(out / "slurm" / "scan.toml"),
         "OUT": str(out),
-        "HERE": str(out / "slurm"),
         "BIN": "" if contained else str(bin_folder),
         "GPU": "yes" if job.request.gpu else "no",
         "THREADS_PER_CORE": str(job.node.threads_per_core),
