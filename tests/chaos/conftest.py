@@ -15,6 +15,17 @@ from chaos_scan import LOG, Fault, assert_same_catalogue, code_of, results
 from viamachinae.errors import ExitCode
 from viamachinae.scan.status import scan_status
 from viamachinae.scan.verify import verify
+from viamachinae.schema.provenance import git_commit
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_commit() -> Iterator[None]:
+    """Let no run find a commit: catalogues name it, and the checkout may change between two runs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GIT_DIR", os.devnull)
+        git_commit.cache_clear()
+        yield
+    git_commit.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,16 @@ from viamachinae.scan.status import scan_status
 EPOCH, LATE = 0.0, 4_102_444_799.0
 
 
-@pytest.mark.parametrize("when", [EPOCH, LATE])
-@pytest.mark.parametrize("stage", ["report", "plan"])
+@pytest.mark.parametrize(
+    ("stage", "when"),
+    [
+        ("report", EPOCH),
+        pytest.param("report", LATE, marks=pytest.mark.heavy),
+        pytest.param("plan", EPOCH, marks=pytest.mark.heavy),
+        ("fragments", LATE),
+        pytest.param("plan", LATE, marks=pytest.mark.heavy),
+    ],
+)
 def test_times_of_files(
     out: Path, fault: Fault, get_over: Callable[..., None], when: float, stage: str
 ) -> None:
@@ -42,12 +50,23 @@ def _back(real: Callable[[], float]) -> Callable[[], float]:
     return lambda: first - 10 * (real() - first)
 
 
-@pytest.mark.parametrize("clock", ["1970", "2099", "backwards"])
+@pytest.mark.parametrize(
+    ("clock", "stage"),
+    [
+        ("backwards", "scores"),
+        *(pytest.param(c, "plan", marks=pytest.mark.heavy) for c in ("1970", "2099", "backwards")),
+    ],
+)
 def test_a_clock_that_is_wrong(
-    out: Path, fault: Fault, get_over: Callable[..., None], clock: str, monkeypatch: pytest.MonkeyPatch
+    out: Path,
+    fault: Fault,
+    get_over: Callable[..., None],
+    clock: str,
+    stage: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fault.of("clocks", clock)
-    undo_behind(out, "plan")
+    fault.of("clocks", f"{clock} after {stage}")
+    undo_behind(out, stage)
     real, began = time.time, time.time()
     clocks: dict[str, Callable[[], float]] = {
         "1970": lambda: EPOCH + real() - began,

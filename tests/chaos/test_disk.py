@@ -38,13 +38,15 @@ def _size(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "room",
+    ("stage", "room"),
     [
-        pytest.param(k, marks=[] if k in (0, 40, 300) else [pytest.mark.heavy])
+        pytest.param(
+            stage, k, marks=[] if (stage, k) in (("patches", 0), ("scores", 40)) else [pytest.mark.heavy]
+        )
+        for stage in ("patches", "plan", "scores")
         for k in (0, 4, 12, 40, 80, 120, 200, 300)
     ],
 )
-@pytest.mark.parametrize("stage", ["patches", "plan"])
 def test_a_full_disk(
     undisturbed: Path, disk: Path, fault: Fault, get_over: Callable[..., None], stage: str, room: int
 ) -> None:
@@ -56,13 +58,16 @@ def test_a_full_disk(
     _mount("-o", f"remount,size={_size(disk) + room}k", str(disk))
     code = code_of(out)
     fault.commands += 1
-    assert code in (ExitCode.FAILED, ExitCode.RESUME, ExitCode.CONFIG, ExitCode.DATA)
+    assert code in (ExitCode.FAILED, ExitCode.CONFIG)  # not "resume me": somebody has to make room
     scan_status(out)
     _mount("-o", "remount,size=64m", str(disk))
     get_over(out)
 
 
-@pytest.mark.parametrize("stage", ["plan", "fragments", "report"])
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param("plan", marks=pytest.mark.heavy), pytest.param("fragments"), pytest.param("report")],
+)
 def test_a_folder_that_is_read_only(
     undisturbed: Path, disk: Path, fault: Fault, get_over: Callable[..., None], stage: str
 ) -> None:
@@ -75,7 +80,7 @@ def test_a_folder_that_is_read_only(
     _mount("-o", "remount,ro", str(disk))
     code = code_of(out)
     fault.commands += 1
-    assert code in (ExitCode.FAILED, ExitCode.CONFIG)
+    assert code == ExitCode.CONFIG
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     found = scan_status(out)
     assert found.stages[0].done == 1

@@ -85,7 +85,11 @@ def test_one_run_makes_a_scan_anew_while_another_one_reads_it(
     undo_behind(out, "scores")
     line = [sys.executable, "-m", "viamachinae", *command(out, "--inline")]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not list((out / "receipts" / "lines").rglob("*.json")):
+            assert process.poll() is None
+            time.sleep(0.01)
         shutil.rmtree(out / "receipts" / "stars")
         shutil.rmtree(out / "scores")
         process.communicate(timeout=300)
+    assert process.returncode in list(ExitCode)
     get_over(out)

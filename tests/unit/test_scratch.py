@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,3 +70,35 @@ def test_the_sockets_of_ray_have_short_paths(monkeypatch: pytest.MonkeyPatch, le
     socket = "session_2026-11-22_03-38-13_596128_4194304/sockets/plasma_store"
     assert len(str(base / name / socket)) <= 103
     assert (len(str(base)) == length) == (length <= 27)
+
+
+def test_a_folder_whose_removal_was_killed_goes_with_the_next_sweep(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KilledError
+
+    folder = scratch.Scratch()
+    for name in ("a", "b", "z"):
+        (folder.path / name).mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(scratch.shutil, "rmtree", killed)
+        with pytest.raises(KilledError):
+            folder.remove()
+    assert sweep_scratch() == 0  # its process lives
+    os.close(folder._lock)
+    assert sweep_scratch() == 1
+    assert list(base.iterdir()) == []
+
+
+def test_what_cannot_be_removed_keeps_its_lock(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = scratch.Scratch()
+    (folder.path / "busy").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(scratch.shutil, "rmtree", lambda *args, **kwargs: None)
+        folder.remove()
+    assert sweep_scratch() == 1
+    assert list(base.iterdir()) == []

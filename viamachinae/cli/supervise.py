@@ -2,26 +2,32 @@
 
 Ray ends its driver on the spot, past every handler of Python, when one of Ray's own processes on the same
 machine dies, and a kernel short of memory kills without asking. What was published stands, so the next
-process goes on from there.
+process goes on from there. When this process is killed itself, all that it started ends with it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 
 from viamachinae.errors import ExitCode
+from viamachinae.scan.interrupt import STALE, signature
+from viamachinae.scan.leftovers import end_all, ended_with_us
 
 __all__ = ["BEGAN", "supervise", "wanted"]
 
 #: Set for the run below: when the command was given (Unix time).
 BEGAN = "VIAMACHINAE_BEGAN"
+#: Set for the run below and all that it starts: by which run that was.
+_RUN = "VIAMACHINAE_RUN"
 
 #: Runs in all; after the last the batch system may try another node.
 _RUNS = 4
@@ -46,35 +52,61 @@ def supervise(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     say : callable
         Tells the user.
     """
-    command = [sys.executable, "-m", "viamachinae", *arguments]
-    environment = {**os.environ, BEGAN: str(time.time())}
-    for left in reversed(range(_RUNS)):
-        code = _once(command, environment)
-        if code in list(ExitCode):
-            return code
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        then = "it is started again" if left else "run the same command again"
-        say(f"the run was lost ({how}: Ray or the system ended it); every finished task is kept, {then}")
+    mark = secrets.token_hex(16)
+    # What lies at the stop file's place now is not meant for this command, whichever process looks.
+    stale = os.environ.get(STALE, signature(_stop_file(arguments)))
+    environment = {**os.environ, BEGAN: str(time.time()), _RUN: mark, STALE: stale}
+    with ended_with_us(f"{_RUN}={mark}"):
+        for left in reversed(range(_RUNS)):
+            code, asked = _once(_command(arguments), environment)
+            if code in list(ExitCode):
+                return code
+            # What the next run would meet half dead: workers that still publish, Ray's own processes.
+            end_all(f"{_RUN}={mark}")
+            if asked:
+                say("ended by a signal; every finished task is kept, run the same command again")
+                break
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            then = "it is started again" if left else "run the same command again"
+            say(f"the run was lost ({how}: Ray or the system ended it); every finished task is kept, {then}")
     return ExitCode.RESUME
 
 
-def _once(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    numbers = (*_HANDED_DOWN, signal.SIGINT)
+def _command(arguments: Sequence[str]) -> list[str]:
+    """Return the command of the run: not with the modules of the folder that it is given in."""
+    return [sys.executable, "-P", "-m", "viamachinae", *arguments]
+
+
+def _stop_file(arguments: Sequence[str]) -> Path | None:
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--stop-file":
+            return Path(value) if equals else next(map(Path, arguments[i + 1 : i + 2]), None)
+    return None
+
+
+def _once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+    """Run a command; return its exit code, and whether it was handed a signal that ends it."""
+    # nohup has SIGHUP ignored already, and so it stays.
+    handed = [number for number in _HANDED_DOWN if signal.getsignal(number) != signal.SIG_IGN]
     waiting: list[int] = []
+    heard: list[int] = []
+    numbers = (*handed, signal.SIGINT)
     before = {n: signal.signal(n, lambda number, _frame: waiting.append(number)) for n in numbers}
     try:
         # Single-threaded so far: the function runs safely in the child.
         child = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509
 
         def hand_down(number: int, _frame: FrameType | None) -> None:
+            heard.append(number)
             child.send_signal(number)
 
-        for number in _HANDED_DOWN:
+        for number in handed:
             signal.signal(number, hand_down)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for early in waiting:
             child.send_signal(early)
-        return child.wait()
+        return child.wait(), bool(waiting or heard)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import threading
 import time
@@ -13,12 +14,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-__all__ = ["NEVER", "Stop", "blocked_signals"]
+__all__ = ["NEVER", "STALE", "Stop", "blocked_signals", "signature"]
 
 logger = logging.getLogger(__name__)
 
-#: Signals that ask a run to end. Not USR1, which NCCL catches.
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+#: Environment variable: signature of the stop file when the command was given, where that was earlier.
+STALE = "VIAMACHINAE_STALE_STOP"
+#: Signals that ask a run to end. Not USR1, which NCCL catches. SIGHUP: its terminal is gone.
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 #: Whoever sends SIGTERM kills soon after: Slurm waits 30 s unless told otherwise (s).
 _AFTER_TERM = 25.0
 #: Part of the grace, and the most of it (s), that is kept for leaving.
@@ -51,12 +54,14 @@ class Stop:
         self.file = file
         #: Why the run must end; empty while nobody asked.
         self.reason = ""
+        #: Whether SIGTERM came: whoever sends it wants the run gone, done or not.
+        self.terminated = False
         # The clock of this machine may be set meanwhile.
         self._end = math.inf if end is None else time.monotonic() + end - time.time()
         self._gone = self._end
         self._over = False
         self._heard_at = math.inf  # the first signal, whatever else asked before
-        self._stale = _signature(file)
+        self._stale = os.environ.get(STALE, signature(file))
         self._closed = threading.Event()
         self._before: dict[int, object] = {}
         self._watcher: threading.Thread | None = None
@@ -79,7 +84,8 @@ class Stop:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._heard) for number in _SIGNALS}
+            heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._heard) for number in heard}
         self._look()
         if self.file is not None or self._end < math.inf or self._before:
             self._watcher = threading.Thread(target=self._watch, name="stop", daemon=True)
@@ -98,6 +104,7 @@ class Stop:
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
+        self.terminated = self.terminated or number == signal.SIGTERM
         if self._over or now - self._heard_at > _TOGETHER:
             raise KeyboardInterrupt
         self._heard_at = min(now, self._heard_at)
@@ -123,19 +130,19 @@ class Stop:
                 return
 
     def _look(self) -> None:
-        if _signature(self.file) not in (None, self._stale):
+        if signature(self.file) not in ("", self._stale):
             self.ask(f"{self.file} is there")
         elif time.monotonic() >= self._end - self.grace:
             self.ask("the wall-time ends")
 
 
-def _signature(file: Path | None) -> tuple[int, int] | None:
-    """Return what tells a file from an earlier one at its place, ``None`` where there is none."""
+def signature(file: Path | None) -> str:
+    """Return what tells a file from an earlier one at its place, empty where there is none."""
     try:
         found = None if file is None else file.stat()
     except OSError:
-        return None
-    return None if found is None else (found.st_ino, found.st_mtime_ns)
+        return ""
+    return "" if found is None else f"{found.st_ino} {found.st_mtime_ns}"
 
 
 #: Nobody asks.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ from typing import Any, Self
 from viamachinae.config.settings import RunnerSettings
 from viamachinae.errors import TaskError
 from viamachinae.scan.interrupt import blocked_signals
+from viamachinae.scan.leftovers import READABLE, end_all
 from viamachinae.scan.runner import ONE_THREAD, environment
 from viamachinae.scan.scratch import Scratch
 
@@ -25,6 +27,12 @@ logger = logging.getLogger(__name__)
 _OBJECT_STORE = 100_000_000
 #: What Ray is told when it starts, unless the user told it something else.
 _RAY_DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+#: How long Ray on this machine looks for the server of its own that is gone (s); it asks for a minute.
+_OWN_DEFAULTS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
+#: Set for the processes of a Ray that is started here.
+_STARTED_BY = "VIAMACHINAE_RAY"
+#: Tries to start Ray: on a busy machine one of its processes can be late, or be killed for memory.
+_STARTS = 2
 #: Nodes come and go: how long what the cluster has counts as known (s).
 _KNOWN = 2.0
 
@@ -41,6 +49,7 @@ class RayCluster:
     def __init__(self, settings: RunnerSettings) -> None:
         self.settings = settings
         self._folder: Scratch | None = None
+        self._mark = f"{_STARTED_BY}={secrets.token_hex(16)}"
         self._started = False
         self._resources: dict[str, float] = {}
         self._asked = -_KNOWN
@@ -58,9 +67,7 @@ class RayCluster:
                 ray.shutdown()
         finally:
             self._started = False
-            if self._folder is not None:
-                self._folder.remove()
-                self._folder = None
+            self._clear()
 
     def start(self) -> None:
         """Start or join it, once.
@@ -74,26 +81,54 @@ class RayCluster:
             return
         chosen = {**_RAY_DEFAULTS, "RAY_worker_niceness": str(self.settings.nice)}
         if not self.settings.address:
-            chosen |= _password()
+            chosen |= {**_OWN_DEFAULTS, **_password()}
         unsaid = {name: value for name, value in chosen.items() if name not in os.environ}
-        with environment({**unsaid, **ONE_THREAD}), blocked_signals():
+        name, _, value = self._mark.partition("=")
+        with environment({**unsaid, **ONE_THREAD, **READABLE, name: value}), blocked_signals():
             import ray
 
             if ray.is_initialized():  # a session that is not ours: use it, leave it
                 return
-            try:
-                self._init()
-            except SystemExit as error:  # how Ray takes a SIGTERM while it starts
-                raise KeyboardInterrupt from error
-            except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-                address = self.settings.address
-                msg = (
-                    f"Ray did not start {f'at {address!r}' if address else 'on this machine'}: {error}; "
-                    "check runner.address, or run without Ray: runner.inline = true (--inline)"
-                )
-                raise TaskError(msg) from error
+            for left in reversed(range(1 if self.settings.address else _STARTS)):
+                if self._try(left):
+                    break
         self._started = True
         logger.info("Ray runs %d workers", self.slots(gpus=0.0))
+
+    def _try(self, left: int) -> bool:
+        """Start or join it; say whether that worked, as long as tries are left."""
+        try:
+            self._init()
+        except SystemExit as error:  # how Ray takes a SIGTERM while it starts
+            raise KeyboardInterrupt from error
+        except Exception as error:
+            # Ray says with a bare Exception that one of its processes did not come up.
+            self._abandon()
+            if left:
+                logger.warning("Ray did not start (%s); it is started again", error)
+                return False
+            address = self.settings.address
+            msg = (
+                f"Ray did not start {f'at {address!r}' if address else 'on this machine'}: {error}; "
+                "check runner.address, or run without Ray: runner.inline = true (--inline)"
+            )
+            raise TaskError(msg) from error
+        return True
+
+    def _abandon(self) -> None:
+        """End what came up of a Ray that did not start."""
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove what a Ray of our own leaves: its processes, its folder."""
+        if self._folder is not None:
+            end_all(self._mark)
+            self._folder.remove()
+            self._folder = None
 
     def _init(self) -> None:
         import ray

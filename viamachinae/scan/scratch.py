@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -34,7 +35,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         os.close(self._lock)
 
 
@@ -63,11 +64,24 @@ def sweep_scratch() -> int:
             continue
         try:
             if _locked(lock):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
                 count += 1
         finally:
             os.close(lock)
     return count
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last: when that is killed, the next sweep still knows the rest as ours."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _LOCK:
+                path.unlink()
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
 
 
 def _base() -> str:
