@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tarfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,18 @@ from viamachinae.scan.drive import run_scan
 from viamachinae.scan.export import export_scan
 from viamachinae.scan.merge import merge
 from viamachinae.scan.pack import check_archive, pack
-from viamachinae.scan.provenance import whole_hash
+from viamachinae.scan.provenance import ENVIRONMENT, whole_hash
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.runner import InlineRunner
+from viamachinae.scan.sections import STAGES
 from viamachinae.scan.store import Store
 from viamachinae.scan.verify import verify
 from viamachinae.schema import MEMBERS, STREAMS, TRACKS
 from viamachinae.schema.io import read_table
+from viamachinae.schema.provenance import git_commit
 from viamachinae.schema.publish import file_sha256
 
+HIDDEN = "do-not-write-this-down"
 NORTH, SOUTH = [148.9, 28.2], [148.6, 24.2]
 TREE: dict[str, Any] = {
     "scan": {"name": "upkeep", "seed": 5},
@@ -75,7 +79,10 @@ def final(out: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
-    run(out, SOUTH, NORTH)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CLUSTER_API_TOKEN", HIDDEN)
+        environment.setenv("SLURM_JOB_ID", "4711")
+        run(out, SOUTH, NORTH)
     assert len(read_table(out / "streams.parquet", STREAMS)) > 0
     return out
 
@@ -115,14 +122,44 @@ def test_an_archive_is_a_scan_folder_again(whole: Path, tmp_path: Path) -> None:
         tarfile.open(fileobj=raw, mode="r|") as tar,
     ):
         tar.extractall(tmp_path / "out", filter="data")
+    assert not run(tmp_path / "out", SOUTH, NORTH)
     verdict = verify(tmp_path / "out")
     assert verdict.sound
     assert not verdict.redo
-    assert not run(tmp_path / "out", SOUTH, NORTH)
     ours, theirs = (
         export_scan(out, tmp_path / name) for out, name in ((tmp_path / "out", "a"), (whole, "b"))
     )
     assert [file_sha256(path) for path in ours] == [file_sha256(path) for path in theirs]
+
+
+def test_every_receipt_tells_where_its_result_comes_from(whole: Path) -> None:
+    receipts = [receipt.body for stage in STAGES for receipt in Store(whole).receipts(stage)]
+    assert {body["stage"] for body in receipts} == set(STAGES) - {"cells"}
+    for body in receipts:
+        assert body["versions"]["pandas"] == pd.__version__
+        assert body["git"] == git_commit()
+        assert body["settings"] == whole_hash(settings(SOUTH, NORTH))
+        assert body["seed"] == 5
+        assert body["host"] == socket.gethostname()
+        assert datetime.fromisoformat(body["started"]).tzinfo is not None
+        assert 0 <= body["seconds"] < 600
+        assert body["environment"]["SLURM_JOB_ID"] == "4711"
+        assert body["environment"].keys() <= set(ENVIRONMENT)
+
+
+def test_no_other_variable_of_the_environment_is_written_down(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTER_API_TOKEN", HIDDEN)
+    export_scan(whole, tmp_path / "catalogue")
+    packed = pack(whole, tmp_path / "scan.tar.zst")
+    with pa.input_stream(str(packed.path), compression="zstd") as raw:
+        (tmp_path / "scan.tar").write_bytes(raw.read())
+    files = [path for folder in (whole, tmp_path) for path in folder.rglob("*") if path.is_file()]
+    assert any(b"4711" in path.read_bytes() for path in files)
+    for path in files:
+        assert HIDDEN.encode() not in path.read_bytes(), path
+        assert b"CLUSTER_API_TOKEN" not in path.read_bytes(), path
 
 
 def test_the_catalogue_tells_where_it_comes_from(whole: Path, tmp_path: Path) -> None:
@@ -134,7 +171,13 @@ def test_the_catalogue_tells_where_it_comes_from(whole: Path, tmp_path: Path) ->
         assert meta["started"] == receipt["started"]
         assert meta["scan_settings_hash"] == whole_hash(settings(SOUTH, NORTH))
         assert f"pandas={pd.__version__}" in str(meta["versions"])
+        assert meta.get("git_commit", "") == git_commit()
+        assert meta["seconds"] == str(receipt["seconds"])
+        assert "SLURM_JOB_ID=4711" in str(meta["environment"])
     # Of what a run leaves itself nothing may depend on host or time.
     _, meta = read_catalogue(whole / "streams.ecsv")
     assert meta["seed"] == "5"
+    assert meta["scan_settings_hash"] == whole_hash(settings(SOUTH, NORTH))
+    assert f"pandas={pd.__version__}" in str(meta["versions"])
+    assert meta.get("git_commit", "") == git_commit()
     assert not {"host", "started", "seconds", "environment"} & meta.keys()

@@ -17,8 +17,8 @@ from viamachinae.config.settings import Settings
 
 if TYPE_CHECKING:
     from viamachinae.scan.changes import Changes
+    from viamachinae.scan.ending import ScanResult
     from viamachinae.scan.options import RunOptions
-    from viamachinae.scan.work import ScanResult
 
 __all__ = ["fetch", "options_of", "run", "search"]
 
@@ -74,19 +74,22 @@ def run(settings: Settings, out: Path, options: RunOptions) -> None:
     """Run a scan and print its best candidates."""
     result = search(settings, out, options)
     console = Console()
-    if not sum(result.done_now.values()):
+    if any(result.done_before.values()) and not any(result.done_now.values()):
         console.print("nothing to do: every task was done before")
     if result.group is not None:
         n = result.done_before.get("fragments", 0) + result.done_now.get("fragments", 0)
-        console.print(
-            f"group {result.group}: {n} patch{'es' * (n != 1)} searched up to their fragments; "
-            "the same command without --group joins those of all groups to candidates",
-            soft_wrap=True,
+        found = (
+            f"{n} patch{'es' * (n != 1)} searched up to their fragments"
+            if n
+            else f"nothing to do, there are fewer patches than {result.group.of} groups"
         )
+        then = "the same command without --group joins those of all groups to candidates"
+        console.print(f"group {result.group}: {found}; {then}", soft_wrap=True)
         return
     streams = result.streams()
     console.print(candidates_table(streams) if len(streams) else "no stream candidate")
     console.print(f"results in {out}: streams.ecsv, members.parquet, report/index.html", soft_wrap=True)
+    console.print(f"to hand on: viamachinae export {out} --to FOLDER", soft_wrap=True)
 
 
 def fetch(settings: Settings, out: Path, options: RunOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def verify(path: Path, *, dry_run: bool = False) -> None:
     DataError
         Something is damaged or suspect.
     ResumeError
-        Something vanished that is needed: the next run makes it anew.
+        Results are not there that a run makes.
     """
     if path.is_file():
         from viamachinae.scan.pack import check_archive
@@ -51,8 +52,9 @@ def verify(path: Path, *, dry_run: bool = False) -> None:
             "; `viamachinae retry SUSPECT` settles the suspects" if verdict.suspects else ""
         )
         raise DataError(msg)
-    if verdict.redo:
-        msg = f"{path}: results are missing that are needed; {redone}"
+    if verdict.redo or verdict.undone:
+        missing = len({*verdict.redo, *verdict.undone})
+        msg = f"{path}: sound, but not complete: `viamachinae run` makes {missing} results, and what follows"
         raise ResumeError(msg)
     print("every file that is needed is there, and as it was published")
 
@@ -92,14 +94,16 @@ def clean(folder: Path, *, all_hosts: bool, dry_run: bool, yes: bool) -> None:
         print(line)
 
 
-def pack(folder: Path, to: Path | None, extra: Sequence[str]) -> None:
+def pack(folder: Path, to: Path | None, extra: Sequence[str], *, replace: bool = False) -> None:
     """Write a finished scan into one archive."""
     from viamachinae.scan.pack import ENDING
     from viamachinae.scan.pack import pack as write
 
-    packed = write(folder, to or folder.resolve().with_name(folder.resolve().name + ENDING), extra)
+    named = to or folder.resolve().with_name(folder.resolve().name + ENDING)
+    packed = write(folder, named, extra, replace=replace)
     small = size(packed.path.stat().st_size)
     print(f"wrote {packed.path}: {packed.files} files, {size(packed.bytes)}, packed {small}")
+    print(f"unpack it with: mkdir FOLDER && tar --zstd -xf {shlex.quote(str(packed.path))} -C FOLDER")
 
 
 def merge(folders: Sequence[Path], out: Path, scan: str | None) -> None:
@@ -110,10 +114,17 @@ def merge(folders: Sequence[Path], out: Path, scan: str | None) -> None:
     merged = bring(folders, out, None if scan is None else settings_of(scan))
     for stage, n in merged.tasks.items():
         print(f"{stage}: {n} taken")
-    print(
-        f"{out}: {merged.linked} files linked, {merged.copied} copied, {merged.twice} tasks were there; "
-        f"finish it with: viamachinae run {out / 'scan.toml'} --out {out}"
-    )
+    print(f"{out}: {merged.linked} files linked, {merged.copied} copied, {merged.twice} tasks were there")
+    for folder, n in merged.left.items():
+        print(
+            f"{folder}: {n} results were not taken: of other settings or of another version of viamachinae, "
+            f"or missing; `viamachinae run {folder / 'scan.toml'} --out {folder}` makes them anew"
+        )
+    if merged.different:
+        title = f"{len(merged.different)} suspect: results of the folders differ, and the first ones stand"
+        for line in _listed(title, merged.different):
+            print(line)
+    print(f"finish it with: viamachinae run {out / 'scan.toml'} --out {out}")
 
 
 def _heard(files: int, n_bytes: int) -> None:
@@ -129,6 +140,7 @@ def _findings(verdict: Verdict, dry_run: bool) -> list[str]:
         "vanished": verdict.vanished,
         again: verdict.redo,
         "gone and not needed: what was made from them stays": verdict.gone,
+        "tasks have no result: not done yet, or their receipts vanished": verdict.undone,
         "suspect": [f"{suspect.id}: {suspect.why}" for suspect in verdict.suspects],
     }
     lines = [

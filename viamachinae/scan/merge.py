@@ -19,6 +19,7 @@ from viamachinae.scan.results import read_settings
 from viamachinae.scan.standing import standings
 from viamachinae.scan.store import Store
 from viamachinae.scan.suspects import compare_twice
+from viamachinae.scan.terms import Terms
 from viamachinae.schema.publish import atomic_text, commit, make_folder, staged
 
 __all__ = ["Merged", "merge"]
@@ -43,12 +44,19 @@ class Merged:
         Tasks that both folders had done.
     linked, copied : int
         Files that share their bytes with the old folder, and that were copied.
+    different : list of str
+        Tasks that both folders had done, with results that differ: they are suspect.
+    left : dict
+        Folder -> results of patches that were not taken: of other settings, of another version of a stage, or
+        missing.
     """
 
     tasks: dict[str, int] = field(default_factory=dict)
     twice: int = 0
     linked: int = 0
     copied: int = 0
+    different: list[str] = field(default_factory=list)
+    left: dict[Path, int] = field(default_factory=dict)
 
 
 def merge(folders: Sequence[Path], out: Path, settings: Settings | None = None) -> Merged:
@@ -66,7 +74,7 @@ def merge(folders: Sequence[Path], out: Path, settings: Settings | None = None) 
         The new folder. It may exist, with the same settings: merging again goes on.
     settings : Settings, optional
         Of the merged scan; by default those of the folders, with the given fields (``patches.centres``) of
-        all of them.
+        all of them, and of the new folder where it is there.
 
     Raises
     ------
@@ -76,7 +84,11 @@ def merge(folders: Sequence[Path], out: Path, settings: Settings | None = None) 
         A file of a folder is damaged.
     """
     given = [read_settings(folder) for folder in folders]
-    wanted = _merged(folders, given) if settings is None else settings
+    if settings is None:
+        begun = [out] if (out / "scan.toml").is_file() else []
+        wanted = _merged([*folders, *begun], [*given, *map(read_settings, begun)])
+    else:
+        wanted = settings
     for folder, theirs in zip(folders, given, strict=True):
         _check_comparable(folder, theirs, wanted)
     store, merged = Store(out), Merged()
@@ -122,12 +134,14 @@ def _begin(out: Path, settings: Settings) -> None:
     text = dump(settings)
     if (out / "scan.toml").is_file():
         _check_comparable(out, read_settings(out), settings)
+    Terms.of(settings).keep(out)
     atomic_text(out / "scan.toml", text)
     make_folder(out / "log")
 
 
 def _take(source: Store, store: Store, merged: Merged) -> None:
     ledger = read_ledger(source.root, index=False)
+    left = sum(len(ledger.of(stage)) for stage in _KEPT)
     for standing in standings(source, read_settings(source.root), files=False, ledger=ledger):
         if standing.stage not in _KEPT:
             continue
@@ -135,11 +149,18 @@ def _take(source: Store, store: Store, merged: Merged) -> None:
             earlier = store.receipt(receipt.ref)
             if earlier is not None and earlier.key == receipt.key and store.done(receipt.ref):
                 merged.twice += 1
-                _compare(source, store, earlier, receipt)
-                continue
-            if ledger.stands(receipt):
+                if not _compare(source, store, earlier, receipt):
+                    merged.different.append(receipt.ref.id)
+                elif earlier.gone and not receipt.gone and ledger.stands(receipt):
+                    _transfer(source, store, receipt, merged)
+            elif ledger.stands(receipt):
                 _transfer(source, store, receipt, merged)
                 merged.tasks[standing.stage] = merged.tasks.get(standing.stage, 0) + 1
+            else:
+                continue
+            left -= 1
+    if left:
+        merged.left[source.root] = left
 
 
 def _transfer(source: Store, store: Store, receipt: Receipt, merged: Merged) -> None:
@@ -167,14 +188,15 @@ def _bring(path: Path, merged: Merged, temp: Path) -> None:
         merged.copied += 1
 
 
-def _compare(source: Store, store: Store, earlier: Receipt, receipt: Receipt) -> None:
-    """Hold the second result of a task against the first."""
+def _compare(source: Store, store: Store, earlier: Receipt, receipt: Receipt) -> bool:
+    """Hold the second result of a task against the first; say whether they agree."""
     if _hashes(earlier) == _hashes(receipt):
-        return
+        return True
     present = [r for r in receipt.outputs if (source.root / r).is_file()]
     writers = {store.root / r: partial(_copy, source.root / r) for r in present}
     with staged(writers) as files:
-        compare_twice(store.root, earlier, dict(zip(present, files.values(), strict=True)))
+        second = dict(zip(present, files.values(), strict=True))
+        return compare_twice(store.root, earlier, second, str(receipt.body.get("processor", "")))
 
 
 def _copy(path: Path, temp: Path) -> None:

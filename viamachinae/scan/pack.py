@@ -3,6 +3,8 @@
 The archive is a tar file compressed with zstandard (``tar --zstd -xf`` unpacks it
 into a scan folder). Its first member lists the sha256 of every other one, so that
 it is verified in one pass, and packing the same folder twice gives the same bytes.
+The receipts of results that stay behind say so, as after a purge: a run of the
+unpacked scan makes them anew only when it needs them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,11 @@ from typing import IO
 import pyarrow as pa
 
 from viamachinae.errors import ConfigError, DataError
-from viamachinae.scan.ledger import Ledger, read_ledger
+from viamachinae.scan.ledger import read_ledger
+from viamachinae.scan.receipt import Receipt, receipt_text
 from viamachinae.scan.results import finished
-from viamachinae.scan.sections import STAGES
 from viamachinae.scan.standing import standings
+from viamachinae.scan.terms import TERMS
 from viamachinae.schema.publish import file_sha256, place
 
 __all__ = ["ALWAYS", "ENDING", "OPTIONAL", "Packed", "check_archive", "pack"]
@@ -56,7 +59,7 @@ class Packed:
     bytes: int
 
 
-def pack(out: Path, to: Path, extra: Sequence[str] = ()) -> Packed:
+def pack(out: Path, to: Path, extra: Sequence[str] = (), *, replace: bool = False) -> Packed:
     """Write a finished scan into one archive.
 
     Parameters
@@ -67,37 +70,36 @@ def pack(out: Path, to: Path, extra: Sequence[str] = ()) -> Packed:
         The archive; its name ends in ``.tar.zst``.
     extra : sequence of str
         Of :data:`OPTIONAL`, the stages whose results go in too.
+    replace : bool
+        Whether an archive that is there already may go.
 
     Raises
     ------
     ConfigError
-        No scan, a wrong ending, an unknown stage, or a folder that cannot be written.
+        No scan, a wrong ending, an archive that is there, an unknown stage, or a folder that cannot be
+        written.
     DataError
         The scan is not finished, or a file of it is damaged or missing.
     """
-    unknown = sorted(set(extra) - set(OPTIONAL))
-    if unknown or not to.name.endswith(ENDING):
-        msg = (
-            f"cannot pack {', '.join(unknown) or out} into {to}: the name ends in {ENDING}, "
-            f"and results that can be added are those of {', '.join(OPTIONAL)}"
-        )
-        raise ConfigError(msg)
+    _check_asked(to, extra, replace=replace)
     scan = finished(out)
     ledger = read_ledger(out, index=False)
-    last = standings(scan.store, scan.settings, files=False, ledger=ledger)[-1]
-    if not last.complete:
+    found = standings(scan.store, scan.settings, files=False, ledger=ledger)
+    if not found[-1].complete:
         msg = f"{out}: the report is not that of the candidates; finish the scan with `viamachinae run`"
         raise DataError(msg)
-    files = _files(out, ledger, (*ALWAYS, *extra))
-    listed = {name: {"sha256": digest, "size": size} for name, (digest, size) in sorted(files.items())}
+    held = {standing.stage: standing.receipts for standing in found}
+    # Results of patches or settings that the scan has no more stay behind, whatever became of them.
+    files = _files(out, held | {"calibration": ledger.of("calibration")}, (*ALWAYS, *extra))
+    listed = {name: {"sha256": file.sha256, "size": file.size} for name, file in sorted(files.items())}
     text = json.dumps({"format": 1, "files": listed}, indent=1).encode() + b"\n"
 
     def write(temp: Path) -> int:
         with pa.output_stream(str(temp), compression="zstd") as raw, _tar(raw, "w|") as tar:
             _add(tar, _MANIFEST, io.BytesIO(text), len(text))
-            for name, (_, size) in sorted(files.items()):
-                with (out / name).open("rb") as handle:
-                    _add(tar, name, handle, size)
+            for name, file in sorted(files.items()):
+                with (out / name).open("rb") if file.content is None else io.BytesIO(file.content) as handle:
+                    _add(tar, name, handle, file.size)
         _read_through(temp)
         return len(files)
 
@@ -106,7 +108,21 @@ def pack(out: Path, to: Path, extra: Sequence[str] = ()) -> Packed:
     except OSError as error:
         msg = f"{to}: the archive cannot be written there ({error}); give another --to"
         raise ConfigError(msg) from error
-    return Packed(to, len(files), sum(size for _, size in files.values()))
+    return Packed(to, len(files), sum(file.size for file in files.values()))
+
+
+def _check_asked(to: Path, extra: Sequence[str], *, replace: bool) -> None:
+    """Refuse what cannot be asked for, before any long work."""
+    unknown = sorted(set(extra) - set(OPTIONAL))
+    if unknown:
+        msg = f"cannot add {', '.join(unknown)}: results that can be added are those of {', '.join(OPTIONAL)}"
+        raise ConfigError(msg)
+    if not to.name.endswith(ENDING):
+        msg = f"{to}: the name of an archive ends in {ENDING}"
+        raise ConfigError(msg)
+    if to.exists() and not replace:
+        msg = f"{to} exists and is left as it is; name another one with --to, or --force to replace it"
+        raise ConfigError(msg)
 
 
 def check_archive(path: Path) -> Packed:
@@ -125,25 +141,47 @@ def check_archive(path: Path) -> Packed:
     return Packed(path, len(sizes), sum(sizes.values()))
 
 
-def _files(out: Path, ledger: Ledger, stages: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Return name -> (sha256, size) of what goes in; results are as their receipts say, or refused."""
-    found: dict[str, tuple[str, int]] = {}
-    for stage in (*STAGES, "calibration"):
-        for name, receipt in ledger.of(stage).items():
-            path = out / "receipts" / stage / f"{name}.json"
-            found[path.relative_to(out).as_posix()] = (file_sha256(path), path.stat().st_size)
-            for relative, entry in receipt.outputs.items() if stage in stages else ():
+@dataclass(frozen=True)
+class _Member:
+    """A file of the archive: its hash and size, and its content where that is not the file's own."""
+
+    sha256: str
+    size: int
+    content: bytes | None = None
+
+
+def _files(out: Path, held: Mapping[str, Mapping[str, Receipt]], stages: Sequence[str]) -> dict[str, _Member]:
+    """Return what goes in by name; results are as their receipts say, or refused."""
+    found: dict[str, _Member] = {}
+    for stage, receipts in held.items():
+        for name, receipt in receipts.items():
+            path = f"receipts/{stage}/{name}.json"
+            if stage not in stages:
+                found[path] = _left_behind(receipt)
+                continue
+            found[path] = _as_it_is(out / path)
+            for relative, entry in receipt.outputs.items():
                 if not _same(out / relative, str(entry["sha256"])):
                     msg = (
                         f"{out / relative}: missing, or not as it was published; look with "
                         f"`viamachinae verify {out}`, finish with `viamachinae run`, and pack again"
                     )
                     raise DataError(msg)
-                found[relative] = (str(entry["sha256"]), int(entry["size"]))
+                found[relative] = _Member(str(entry["sha256"]), int(entry["size"]))
     # A log may grow while it is read: it stays behind.
-    settings = out / "scan.toml"
-    found["scan.toml"] = (file_sha256(settings), settings.stat().st_size)
+    found |= {name: _as_it_is(out / name) for name in ("scan.toml", TERMS) if (out / name).is_file()}
     return found
+
+
+def _as_it_is(path: Path) -> _Member:
+    return _Member(file_sha256(path), path.stat().st_size)
+
+
+def _left_behind(receipt: Receipt) -> _Member:
+    """Return the receipt of results that do not go in."""
+    body = {**receipt.body, "outputs": {}, "gone": {**receipt.gone, **receipt.outputs}}
+    text = receipt_text(body).encode()
+    return _Member(hashlib.sha256(text).hexdigest(), len(text), text)
 
 
 def _same(path: Path, digest: str) -> bool:

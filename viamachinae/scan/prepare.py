@@ -14,6 +14,7 @@ from viamachinae.scan.changes import Changes, changes, other_files
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.scratch import sweep_scratch
 from viamachinae.scan.store import Store
+from viamachinae.scan.terms import Terms
 from viamachinae.schema.publish import atomic_text, sweep, temporary
 
 __all__ = ["prepare"]
@@ -45,17 +46,30 @@ def prepare(
     out = store.root
     try:
         out.mkdir(parents=True, exist_ok=True)
-        text = dump(settings)
-        if not _claimed(out / "scan.toml", text):
+        text, terms = dump(settings), Terms.of(settings)
+        if not _claimed(out / "scan.toml", text) or Terms.read(out) not in (None, terms):
             _compare(settings, store, tables, agree)
-            if (out / "scan.toml").read_bytes() != text.encode():
-                atomic_text(out / "scan.toml", text)
+        # Before the settings: they say what was agreed to.
+        terms.keep(out)
+        if (out / "scan.toml").read_bytes() != text.encode():
+            atomic_text(out / "scan.toml", text)
         (out / "log").mkdir(exist_ok=True)
+        _probe(out)
         sweep(out)
         sweep_scratch()
     except OSError as error:
-        msg = f"{out}: cannot be written ({error}); give another --out folder"
+        msg = (
+            f"{out}: cannot be written ({error}); mend that, or give another --out folder "
+            "(`viamachinae status` and `viamachinae export` only read)"
+        )
         raise ConfigError(msg) from error
+
+
+def _probe(out: Path) -> None:
+    """Make a file and delete it: in a folder that takes none everything else may stand already."""
+    probe = temporary(out / "log" / "run.log")
+    probe.touch()
+    probe.unlink()
 
 
 def _claimed(path: Path, text: str) -> bool:
@@ -80,8 +94,8 @@ def _compare(
 ) -> None:
     """Say what changed since the folder was last run, and whether that may be."""
     before = _before(store.root)
-    same = before is not None and _content(before) == _content(settings)
-    if same and not other_files(store, tables):
+    same = before is None or _content(before) == _content(settings)
+    if same and Terms.read(store.root) == Terms.of(settings) and not other_files(store, tables):
         return
     found = changes(store, before, settings, tables)
     if not found.redone:

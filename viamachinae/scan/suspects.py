@@ -73,8 +73,10 @@ def keep_damaged(root: Path, receipt: Receipt, relative: str, found: str) -> Non
         _keep(root, receipt.ref, "damaged", why, {relative: root / relative}, facts)
 
 
-def compare_twice(root: Path, earlier: Receipt, files: Mapping[str, Staged]) -> None:
-    """Compare a second result of a task with the first, which stands: equal is quiet.
+def compare_twice(
+    root: Path, earlier: Receipt, files: Mapping[str, Staged], made_on: str | None = None
+) -> bool:
+    """Compare a second result of a task with the first, which stands; say whether they agree, which is quiet.
 
     On one type of processor equal means every byte, between two types numbers may differ by
     :data:`TOLERANCE`. A second result that differs is kept aside, and the task is suspect.
@@ -87,21 +89,25 @@ def compare_twice(root: Path, earlier: Receipt, files: Mapping[str, Staged]) -> 
         Of the first result.
     files : mapping
         Path inside the scan folder -> the second result's file.
+    made_on : str, optional
+        Type of the processor that made it; by default this one.
     """
+    made_on = processor() if made_on is None else made_on
     first = {**earlier.outputs, **earlier.gone}
     differing = [r for r in sorted(files) if r not in first or files[r].sha256 != first[r]["sha256"]]
     differing += sorted(first.keys() - files.keys())
-    if not differing:
-        return
-    elsewhere = earlier.body.get("processor", "") != processor()
-    if elsewhere and all(r in files and _close(root / r, files[r].temp) for r in differing):
-        return
+    elsewhere = earlier.body.get("processor", "") != made_on
+    if not differing or (
+        elsewhere and all(r in files and _close(root / r, files[r].temp) for r in differing)
+    ):
+        return True
     task = earlier.ref
     why = f"done twice with different results: {', '.join(differing)}"
     logger.warning("%s is suspect: %s; the first result stands, the second is kept aside", task.id, why)
     aside = {relative: files[relative].temp for relative in differing if relative in files}
-    facts = {"processor": processor(), "first_processor": earlier.body.get("processor", "")}
+    facts = {"processor": made_on, "first_processor": earlier.body.get("processor", "")}
     _keep(root, task, "different", why, aside, facts)
+    return False
 
 
 def drop_suspects(root: Path, task: Task | TaskRef) -> None:
