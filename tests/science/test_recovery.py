@@ -10,9 +10,9 @@ from viamachinae.cli.demo import Comparison, compare, true_members
 from viamachinae.config import Settings
 from viamachinae.config.presets import workflow
 from viamachinae.scan.drive import run_scan
+from viamachinae.scan.ending import ScanResult
 from viamachinae.scan.results import finished
 from viamachinae.scan.runner import InlineRunner
-from viamachinae.scan.work import ScanResult
 
 
 def search(out: Path, *, with_stream: bool) -> tuple[Settings, ScanResult]:

@@ -6,13 +6,11 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from fake_scan import CENTRES, NAMES, STAGES, run, settings
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
@@ -30,15 +29,12 @@ from viamachinae.report.progress_map import COLOURS, draw_progress
 from viamachinae.scan import claims as claims_room
 from viamachinae.scan.claims import claimed, claims
 from viamachinae.scan.clean import clean
-from viamachinae.scan.drive import run_scan
 from viamachinae.scan.failures import failure_path, failures, record_failure
 from viamachinae.scan.index import read_index
 from viamachinae.scan.ledger import read_ledger, rebuild_index
 from viamachinae.scan.merge import merge
 from viamachinae.scan.pack import check_archive, pack
 from viamachinae.scan.retry import retry
-from viamachinae.scan.runner import InlineRunner
-from viamachinae.scan.stages import DEFAULT_STAGES, StageFunction
 from viamachinae.scan.states import STATES
 from viamachinae.scan.status import read_patches_table, scan_status
 from viamachinae.scan.store import Store
@@ -46,71 +42,9 @@ from viamachinae.scan.suspects import suspects
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.verify import replan, verify, withdraw_damaged
 from viamachinae.scan.writers import text_writer
-from viamachinae.schema.publish import file_sha256, temporary
+from viamachinae.schema.publish import file_sha256, machine, temporary
 
-CENTRES = [[148.6, 24.2], [148.9, 28.2], [160.0, 30.0]]
-TREE: dict[str, Any] = {
-    "scan": {"name": "fake", "seed": 5},
-    "patches": {"centres": CENTRES[:2], "radius": 6.0},
-    "fiducial": {"radius": 5.0},
-    "regions": {"coordinates": ["pm_lambda"], "group_size": 1},
-    "scorer": {"name": "anode"},
-}
-NAMES = ["J0954.4+2412", "J0955.6+2812"]
 GROUPS = ["+000", "+001", "+002"]
-
-
-def settings(**sections: dict[str, Any]) -> Settings:
-    return Settings.model_validate({**TREE, **{k: {**TREE.get(k, {}), **v} for k, v in sections.items()}})
-
-
-def _text(*folders: str) -> StageFunction:
-    def stage(task: Task, store: Store, given: Settings) -> Products:
-        for ref in task.of("stars"):
-            store.verified(ref, f"stars/{ref.name}.parquet")
-        writers = {
-            f"{folder}/{task.name}.parquet": text_writer(f"{folder} {task.name}") for folder in folders
-        }
-        return Products(writers, {"n_stars": 1, "report": {"release": "gaia-dr2"}})
-
-    return stage
-
-
-def _plan(task: Task, store: Store, given: Settings) -> Products:
-    regions = [{"coordinate": "pm_lambda", "index": i, "low": float(i), "high": i + 6.0} for i in range(3)]
-    return Products({f"plan/{task.name}.json": text_writer(json.dumps(regions))}, {"n_regions": 3})
-
-
-#: Every stage but the first writes a few words: what is looked at is the keeping of books.
-STAGES: dict[str, StageFunction] = {
-    **DEFAULT_STAGES,
-    "stars": _text("stars"),
-    "plan": _plan,
-    "trunk": _text("trunk"),
-    "scores": _text("scores", "regions"),
-    "lines": _text("rois"),
-    "fragments": _text("fragments"),
-    "streams": _text("streams"),
-    "report": _text("report"),
-}
-
-
-def run(
-    out: Path, given: Settings | None = None, stages: dict[str, StageFunction] | None = None
-) -> Counter[str]:
-    """Run a scan; return how many tasks of each stage were really done."""
-    calls: Counter[str] = Counter()
-
-    def counted(fn: StageFunction) -> StageFunction:
-        def stage(task: Task, store: Store, settings: Settings) -> Products:
-            calls[task.stage] += 1
-            return fn(task, store, settings)
-
-        return stage
-
-    wrapped = {name: counted(fn) for name, fn in (stages or STAGES).items()}
-    run_scan(given or settings(), out, runner=InlineRunner(), stages=wrapped)
-    return calls
 
 
 @pytest.fixture(scope="module")
@@ -269,12 +203,26 @@ def test_a_task_at_work_is_running_as_long_as_its_process_lives(out: Path) -> No
 
 def test_a_claim_gives_signs_by_its_content(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims_room, "BEAT", 0.02)
+    monkeypatch.setattr(claims_room, "_heart", cache(lambda _pid: claims_room._Heart()))
     with claimed(Store(out), score(out)):
         end = time.monotonic() + 10
         while claims(out)[0].beat < 3:
             assert time.monotonic() < end
             time.sleep(0.01)
-    assert not [thread for thread in threading.enumerate() if thread.name == "claim" and not thread.daemon]
+    time.sleep(0.1)
+    assert not claims(out)
+
+
+def test_one_thread_gives_the_signs_of_all_claims(out: Path, tmp_path: Path) -> None:
+    def beating() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "claims"]
+
+    with claimed(Store(out), score(out)):
+        before = len(beating())
+    for i in range(5):
+        with claimed(Store(tmp_path / str(i)), score(out)):
+            assert len(beating()) == before
+    assert all(thread.daemon for thread in beating())
 
 
 @pytest.mark.parametrize(
@@ -427,26 +375,18 @@ def test_status_changes_nothing_in_a_folder_that_it_may_not_write(
     assert states(out)["scores"] == {"DONE": 6}
 
 
-@pytest.mark.heavy
-def test_status_of_twelve_thousand_tasks_takes_seconds(out: Path, tmp_path: Path) -> None:
-    many = settings(patches={"centres": [], "radius": 6.0, "b_min": 30.0})
+def test_a_run_in_a_folder_that_takes_no_file_ends_before_any_work(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(out).withdraw(score(out))
 
-    def plan(task: Task, store: Store, given: Settings) -> Products:
-        regions = [
-            {"coordinate": "pm_lambda", "index": i, "low": float(i), "high": i + 6.0} for i in range(60)
-        ]
-        return Products({f"plan/{task.name}.json": text_writer(json.dumps(regions))}, {"n_regions": 60})
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
 
-    folder = tmp_path / "many"
-    assert run(folder, many, {**STAGES, "plan": plan})["scores"] > 12_000
-    command = [sys.executable, "-m", "viamachinae", "status", str(folder), "--json"]
-    subprocess.run(command, check=True, capture_output=True)
-    before = os.times()
-    text = subprocess.run(command, check=True, capture_output=True).stdout
-    after = os.times()
-    assert json.loads(text)["stages"][4]["done"] > 12_000
-    # What it takes of a processor: a busy machine makes nobody fail.
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 3.0
+    monkeypatch.setattr(Path, "touch", read_only)
+    monkeypatch.setattr("viamachinae.scan.drive.Work", None)
+    with pytest.raises(ConfigError, match=r"cannot be written.*viamachinae export"):
+        run(out)
 
 
 # --- verify ----------------------------------------------------------------------------------------------
@@ -567,7 +507,7 @@ def test_clean_takes_leftovers_of_the_dead_and_nothing_else(out: Path) -> None:
     before = {p for p in out.rglob("*") if p.is_file() and "index" not in p.parts}
     ours = temporary(out / "scores" / "x.parquet")
     dead = ours.with_name(ours.name.replace(f"~{os.getpid()}~", "~4194305~"))
-    elsewhere = ours.with_name(ours.name.replace(f".{socket.gethostname()}~", ".elsewhere~"))
+    elsewhere = ours.with_name(ours.name.replace(f".{machine()}~", ".elsewhere~"))
     for path in (ours, dead, elsewhere):
         path.write_text("half")
     (out / "claims").mkdir(exist_ok=True)

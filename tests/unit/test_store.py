@@ -21,7 +21,7 @@ from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.scan.writers import table_writer, text_writer
 from viamachinae.schema import PATCHES
 from viamachinae.schema.provenance import git_commit
-from viamachinae.schema.publish import file_sha256, place, sweep, temporaries, temporary
+from viamachinae.schema.publish import file_sha256, machine, place, sweep, temporaries, temporary
 
 PATCH = pd.DataFrame(
     {"patch": ["a"], "ra": [1.0], "dec": [2.0], "l": [3.0], "b": [4.0], "radius": [15.0], "healpix": [-1]}
@@ -348,11 +348,18 @@ def _leave(path: Path) -> None:
 def test_a_host_with_dots_in_its_name_sweeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host, left in (("nid1.site.gov", 0), ("nid2.site.gov", 1)):
         (tmp_path / f".x.parquet.{host}~4194305~0123abcd.tmp").write_text("half")
-        monkeypatch.setattr("socket.gethostname", lambda: "nid1.site.gov")
+        monkeypatch.setattr("viamachinae.schema.publish.machine", lambda: "nid1.site.gov")
         assert sweep(tmp_path) == 1 - left
     assert [path.name for path in temporaries(tmp_path, all_hosts=True)] == [
         ".x.parquet.nid2.site.gov~4194305~0123abcd.tmp"
     ]
+
+
+def test_a_container_with_the_name_of_its_host_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = machine.__wrapped__()
+    assert ours == machine.__wrapped__() == machine()
+    monkeypatch.setattr(Path, "readlink", lambda _path: Path("pid:[4026999999]"))
+    assert machine.__wrapped__() != ours
 
 
 def test_the_sweep_takes_only_what_dead_processes_left(tmp_path: Path) -> None:

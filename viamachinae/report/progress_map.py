@@ -27,6 +27,8 @@ COLOURS: Mapping[str, str] = {
 }
 #: Radius (deg) of the largest field that is drawn by itself, not on the whole sky.
 _FIELD = 60.0
+#: Points of a circle: the map's projection takes its time for each.
+_POINTS = 73
 
 
 def draw_progress(patches: pd.DataFrame, states: Mapping[str, str], radius: float, path: Path) -> None:
@@ -53,7 +55,8 @@ def draw_progress(patches: pd.DataFrame, states: Mapping[str, str], radius: floa
             axes = fig.add_subplot()
             sky = LocalSky(axes, ra, dec, 1.05 * reach)
             shapes = [
-                np.column_stack(sky.project(*circle(r.ra, r.dec, radius))) for r in patches.itertuples()
+                np.column_stack(sky.project(*circle(r.ra, r.dec, radius, _POINTS)))
+                for r in patches.itertuples()
             ]
             _fill(axes, shapes, [states[name] for name in patches["patch"]])
         counts = pd.Series(dict(states)).reindex(patches["patch"]).value_counts()
@@ -69,7 +72,7 @@ def draw_progress(patches: pd.DataFrame, states: Mapping[str, str], radius: floa
 def _whole_sky(axes: Axes, patches: pd.DataFrame, states: Mapping[str, str], radius: float) -> None:
     shapes, colours = [], []
     for row in patches.itertuples():
-        x, y = whole_sky_place(*circle(row.ra, row.dec, radius), 180.0)
+        x, y = whole_sky_place(*circle(row.ra, row.dec, radius, _POINTS), 180.0)
         breaks = np.flatnonzero(np.isnan(x))
         for part in np.split(np.arange(len(x)), breaks):
             inside = part[~np.isnan(x[part])]
@@ -84,4 +87,6 @@ def _whole_sky(axes: Axes, patches: pd.DataFrame, states: Mapping[str, str], rad
 
 def _fill(axes: Axes, shapes: list[np.ndarray], states: list[str]) -> None:
     colours = [COLOURS[state] for state in states]
-    axes.add_collection(PolyCollection(shapes, facecolors=colours, edgecolors="white", lw=0.5, alpha=0.9))
+    filled = PolyCollection(shapes, facecolors=colours, edgecolors="white", lw=0.5, alpha=0.9)
+    # The limits stand: looking for them in the map's projection takes seconds and gigabytes.
+    axes.add_collection(filled, autolim=False)

@@ -38,6 +38,7 @@ class Agenda:
         self._stop = stop
         self._waiting = sorted((_weight(task), -i) for i, task in enumerate(tasks))
         self._tasks = [(task, Attempt()) for task in tasks]
+        self._places = {task.id: i for i, task in enumerate(tasks)}
         self._paces: deque[float] = deque(maxlen=_REMEMBERED)
 
     def __len__(self) -> int:
@@ -59,6 +60,7 @@ class Agenda:
         task, fault = outcome.task, outcome.fault
         if outcome.ok:
             self._paces.append(outcome.seconds / _weight(task))
+        outcome = replace(outcome, attempt=attempt.number)
         if fault is None:
             return outcome
         following = attempt.after(fault)
@@ -67,8 +69,9 @@ class Agenda:
         part = "" if following.share == attempt.share else f", with {following.share:g} of runner.memory_gb"
         cause = outcome.error.partition("\n")[0]
         logger.warning("%s %s (%s); try %d follows%s", task.id, fault, cause, following.number, part)
-        self._tasks.append((task, following))
-        insort(self._waiting, (_weight(task), 1 - len(self._tasks)))
+        place = self._places[task.id]
+        self._tasks[place] = (task, following)
+        insort(self._waiting, (_weight(task), -place))
         return None
 
     def _heaviest(self) -> float:
@@ -91,6 +94,9 @@ def _given_up(attempt: Attempt, fault: Fault, cause: str) -> str:
         Fault.MEMORY: "try fewer runner.workers, a smaller regions.group_size, or smaller patches",
         Fault.WORKER: "out of memory? Try fewer runner.workers, or smaller patches",
         Fault.NODE: "look at the nodes, and run the same command again",
+        Fault.STORAGE: "look at the file system, and run the same command again",
+        Fault.DEVICE: "look at the node, and run the same command again",
+        Fault.FULL: "make room, and run the same command again",
     }[fault]
     share = "" if attempt.share == 1.0 else f", at last with {attempt.share:g} of runner.memory_gb"
-    return f"it {fault} {times} times{share} ({cause}); {advice}"
+    return f"it {fault} {times} time{'s' * (times > 1)}{share} ({cause}); {advice}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["FURTHER", "Attempt", "Fault", "out_of_memory"]
+__all__ = ["FURTHER", "Attempt", "Fault"]
 
 
 class Fault(StrEnum):
@@ -15,13 +15,30 @@ class Fault(StrEnum):
     MEMORY = "ran out of memory"
     WORKER = "lost its worker process"
     NODE = "lost its node"
+    STORAGE = "met a file system that fails"
+    DEVICE = "met a GPU that fails"
+    FULL = "met a full disk"
 
 
 #: Further tries after each fault. A node takes many tasks with it, which are not to blame.
-FURTHER: Mapping[Fault, int] = {Fault.MEMORY: 3, Fault.WORKER: 2, Fault.NODE: 8}
+FURTHER: Mapping[Fault, int] = {
+    Fault.MEMORY: 3,
+    Fault.WORKER: 2,
+    Fault.NODE: 8,
+    Fault.STORAGE: 3,
+    Fault.DEVICE: 3,
+    Fault.FULL: 0,
+}
 
 #: Faults after which a task may use half the memory: a kernel short of memory kills without a word.
 _SMALLER = (Fault.MEMORY, Fault.WORKER)
+
+#: How long a worker rests after each fault of this kind (s). A server may come back; and a node that fails
+#: every task at once would else be the one that is always free for the next.
+_RESTS: Mapping[Fault, tuple[float, ...]] = {
+    Fault.STORAGE: (15.0, 60.0, 240.0),
+    Fault.DEVICE: (15.0, 60.0, 240.0),
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +68,8 @@ class Attempt:
         following = Attempt((*self.faults, fault))
         return following if following.faults.count(fault) <= FURTHER[fault] else None
 
-
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory, of the machine or of a GPU, did not suffice."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    def rest(self, fault: Fault | None) -> float:
+        """Return how long the worker that met a fault waits before it takes another task (s)."""
+        rests = _RESTS.get(fault, ()) if fault is not None else ()
+        met = self.faults.count(fault) if fault is not None else 0
+        return rests[met] if met < len(rests) else 0.0

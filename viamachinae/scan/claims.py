@@ -103,17 +103,13 @@ class _Process:
         self._path = root / "claims" / name
         self._tasks: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
-        self._idle = threading.Event()
+        self._birth = _birth(os.getpid())
         self._beat = 0
 
     def begin(self, name: str, facts: dict[str, Any]) -> None:
         with self._lock:
-            first = not self._tasks
             self._tasks[name] = facts
             self._write()
-            if first:
-                self._idle = threading.Event()
-                threading.Thread(target=self._go_on, args=(self._idle,), name="claim", daemon=True).start()
 
     def end(self, name: str) -> None:
         with self._lock:
@@ -121,29 +117,53 @@ class _Process:
             if self._tasks:
                 self._write()
                 return
-            self._idle.set()
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def _go_on(self, idle: threading.Event) -> None:
-        while not idle.wait(BEAT):
-            with self._lock:
-                if not idle.is_set():
-                    self._write()
+    def beat(self) -> None:
+        """Give a sign, if it has work."""
+        with self._lock:
+            if self._tasks:
+                self._write()
 
     def _write(self) -> None:
         self._beat += 1
         tasks = [{"id": name, **facts} for name, facts in self._tasks.items()]
-        body = {**stamp(), "birth": _birth(os.getpid()), "beat": self._beat, "tasks": tasks}
+        body = {**stamp(), "birth": self._birth, "beat": self._beat, "tasks": tasks}
         # A folder that takes no more files has worse to complain about.
         with contextlib.suppress(OSError):
             write_note(self._path, body, durable=False)
 
 
+class _Heart:
+    """One thread a process that gives the signs of all its claims."""
+
+    def __init__(self) -> None:
+        self._processes: list[_Process] = []
+        threading.Thread(target=self._go_on, name="claims", daemon=True).start()
+
+    def add(self, process: _Process) -> None:
+        self._processes.append(process)
+
+    def _go_on(self) -> None:
+        while True:
+            time.sleep(BEAT)
+            for process in tuple(self._processes):
+                process.beat()
+
+
 @cache
-def _process(root: Path, _pid: int) -> _Process:
+def _process(root: Path, pid: int) -> _Process:
     """Return the claim of this process: a fork has its own."""
-    return _Process(root)
+    process = _Process(root)
+    _heart(pid).add(process)
+    return process
+
+
+@cache
+def _heart(_pid: int) -> _Heart:
+    """Return the thread of this process: a fork has none of the threads before it."""
+    return _Heart()
 
 
 def _birth(pid: int) -> str:

@@ -14,11 +14,13 @@ from viamachinae.config.settings import Settings
 from viamachinae.errors import ResumeError
 from viamachinae.scan import plan
 from viamachinae.scan.calibrate import calibration_of
+from viamachinae.scan.ending import ScanResult, raise_failures
+from viamachinae.scan.faults import refused
+from viamachinae.scan.idle import Idle
 from viamachinae.scan.interrupt import Stop
 from viamachinae.scan.log import log_file
-from viamachinae.scan.offline import kept_fingerprints, remote_files, require_everything
+from viamachinae.scan.offline import require_everything, tables_of_stars
 from viamachinae.scan.options import RunOptions
-from viamachinae.scan.outside import files_fingerprint
 from viamachinae.scan.prepare import prepare
 from viamachinae.scan.progress import LogProgress
 from viamachinae.scan.ray_runner import RayRunner
@@ -34,7 +36,7 @@ from viamachinae.scan.stages import (
 from viamachinae.scan.store import DamagedError, Store
 from viamachinae.scan.task import Task
 from viamachinae.scan.verify import replan
-from viamachinae.scan.work import ScanResult, Work, raise_failures
+from viamachinae.scan.work import Work
 
 __all__ = ["run_scan", "runner_for"]
 
@@ -85,15 +87,16 @@ def run_scan(
         Some tasks failed; the others are done.
     """
     options = options or RunOptions()
-    store, tables = Store(out), _tables(settings, Store(out), offline=options.offline)
+    store, tables = Store(out), tables_of_stars(settings, Store(out), offline=options.offline)
     prepare(settings, store, tables or (), options.agree)
     stop = Stop(settings.runner.grace, options.stop_file, options.end)
-    with log_file(out, options.group), stop:
+    idle = Idle(out, options.group)
+    with log_file(out, options.group), stop, idle.watched(stop):
         try:
             # A runner that was handed in may serve other scans too: its owner closes it.
             own = runner_for(settings) if runner is None else nullcontext(runner)
             with own as active, options.progress or LogProgress() as shown:
-                work = Work(settings, store, active, shown, stages, stop, options.group)
+                work = Work(settings, store, active, shown, stages, stop, options.group, idle)
                 _rounds(work, tables, offline=options.offline, stars_only=stars_only)
         except KeyboardInterrupt as error:
             msg = (
@@ -101,6 +104,11 @@ def run_scan(
                 "run the same command again and it goes on from there"
             )
             raise ResumeError(msg) from error
+        except OSError as error:
+            ending = refused(error)
+            if ending is None:
+                raise
+            raise ending from error
     raise_failures(work.result)
     return work.result
 
@@ -118,15 +126,6 @@ def _rounds(work: Work, tables: list[str] | None, *, offline: bool, stars_only: 
         except DamagedError as error:  # read here, to know which tasks there are
             work.met(error)
         again = work.again()
-
-
-def _tables(settings: Settings, store: Store, *, offline: bool) -> list[str] | None:
-    """Return the fingerprints of the tables of stars, ``None`` when only a network could tell them."""
-    if settings.stars.source != "files":
-        return []
-    if offline and remote_files(settings):
-        return kept_fingerprints(store)
-    return files_fingerprint(settings.stars.paths)
 
 
 def _stars(

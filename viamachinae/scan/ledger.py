@@ -17,6 +17,9 @@ __all__ = ["Ledger", "read_ledger", "rebuild_index"]
 
 #: Folders that are listed at a time: a network file system answers each after a while.
 _AT_A_TIME = 8
+#: Files of the index from which on it is put together into one: where each task has a process of its own, as
+#: on GPUs, there is a file a task.
+_MANY_FILES = 256
 
 
 @dataclass
@@ -59,7 +62,7 @@ class Ledger:
     def _list(self) -> None:
         """List every folder that holds outputs, rather than ask for file after file."""
         outputs = (
-            r for found in self.receipts.values() for receipt in found.values() for r in receipt.outputs
+            r for found in self.receipts.values() for receipt in found.values() for r in receipt.promised
         )
         folders = sorted({relative.rpartition("/")[0] for relative in outputs} | {""})
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -89,14 +92,18 @@ def read_ledger(root: Path, *, index: bool = True) -> Ledger:
             ledger.indexed += 1
             continue
         inode, text = _read(entry.path)
-        receipt = parse_receipt(text) if text else None
+        if text is None:  # withdrawn since the folder was listed
+            continue
+        receipt = parse_receipt(text)
         if receipt is None or (receipt.stage, receipt.name) != (stage, name):
             ledger.unreadable.append(Path(entry.path))
             continue
         found[stage][name] = receipt
         missing.append((inode, text))
     ledger.receipts = {stage: dict(sorted(names.items())) for stage, names in found.items()}
-    if index:
+    if index and len(known.files) > _MANY_FILES:
+        rebuild_index(root)
+    elif index:
         note_published(root, missing)
     return ledger
 
@@ -104,7 +111,8 @@ def read_ledger(root: Path, *, index: bool = True) -> Ledger:
 def rebuild_index(root: Path) -> None:
     """Write the index of a folder anew from its receipts."""
     old = read_index(root).files
-    rebuild(root, (_read(entry.path) for _, _, entry in _receipt_files(root)), old)
+    found = (_read(entry.path) for _, _, entry in _receipt_files(root))
+    rebuild(root, ((inode, text) for inode, text in found if text is not None), old)
 
 
 def _receipt_files(root: Path) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
@@ -122,20 +130,20 @@ def _receipt_files(root: Path) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
                     yield stage, name, entry
 
 
-def _read(path: str) -> tuple[int, bytes]:
-    """Return inode and bytes of one and the same file; empty when it cannot be read."""
+def _read(path: str) -> tuple[int, bytes | None]:
+    """Return inode and bytes of one and the same file; no bytes when it is not there."""
     try:
         with open(path, "rb") as handle:  # noqa: PTH123  13,000 times
             return os.fstat(handle.fileno()).st_ino, handle.read()
-    except OSError:
-        return 0, b""
+    except FileNotFoundError:
+        return 0, None
 
 
 def _sizes_in(folder: Path) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
                 if entry.is_file():
                     sizes[entry.name] = entry.stat().st_size
     return sizes

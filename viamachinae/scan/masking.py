@@ -45,5 +45,22 @@ def masks_key(settings: Settings, patch: Mapping[Hashable, Any]) -> str:
 
     So neither another table of facts nor another radius far away redoes a patch.
     """
-    circles = masks_near(settings, patch)[["ra", "dec", "radius"]]
-    return fingerprint(sorted(circles.to_numpy().tolist()))
+    place = (float(patch["ra"]), float(patch["dec"]), settings.fiducial.radius)
+    return _circles_key(settings.masks, settings.fiducial.masks, *place)
+
+
+@lru_cache(maxsize=4096)
+def _circles_key(
+    masks: MaskSettings, circles: tuple[Circle, ...], ra: float, dec: float, radius: float
+) -> str:
+    """Return :func:`masks_key`, which several parts of a command ask for, of every patch."""
+    from viamachinae.sky.known import near
+
+    touching = near(_known_circles(masks, circles), ra, dec, radius)
+    return fingerprint(sorted(touching.to_numpy().tolist()))
+
+
+@lru_cache(maxsize=4)
+def _known_circles(masks: MaskSettings, circles: tuple[Circle, ...]) -> pd.DataFrame:
+    """Return the masks of a scan without what is known of the objects: ``ra, dec, radius`` (deg)."""
+    return _known(masks, circles)[["ra", "dec", "radius"]].reset_index(drop=True)

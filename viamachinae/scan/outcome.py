@@ -31,6 +31,8 @@ class Outcome:
         An input was damaged or missing, and has lost its receipt.
     fault : Fault, optional
         The machine is to blame, and another try may succeed.
+    attempt : int
+        Which try this was, from 1.
     seconds : float
         How long it took (s).
     warnings : tuple of str
@@ -44,6 +46,7 @@ class Outcome:
     unusable: bool = False
     damaged: bool = False
     fault: Fault | None = None
+    attempt: int = 1
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
 

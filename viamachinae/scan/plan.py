@@ -25,6 +25,7 @@ __all__ = [
     "cell_names",
     "cell_tasks",
     "group_name",
+    "key_of",
     "line_tasks",
     "patch_task",
     "patch_tasks",
@@ -53,17 +54,22 @@ def task(
     work : mapping
         What to do, JSON-like.
     """
-    key = fingerprint(
+    made = Task(stage, name, "", tuple(inputs), work)
+    return replace(made, key=key_of(made, VERSIONS[stage], settings_hash(settings, stage)))
+
+
+def key_of(task: Task, version: int, settings: str) -> str:
+    """Return the key of a task, made by a version of its stage with settings of some hash."""
+    return fingerprint(
         {
-            "stage": stage,
-            "name": name,
-            "version": VERSIONS[stage],
-            "settings": settings_hash(settings, stage),
-            "work": work,
-            "inputs": sorted([ref.id, ref.key] for ref in inputs),
+            "stage": task.stage,
+            "name": task.name,
+            "version": version,
+            "settings": settings,
+            "work": task.work,
+            "inputs": sorted([ref.id, ref.key] for ref in task.inputs),
         }
     )
-    return Task(stage, name, key, tuple(inputs), work)
 
 
 def patch_task(settings: Settings) -> Task:

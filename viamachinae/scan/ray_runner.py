@@ -160,6 +160,9 @@ def _collect(reference: Any, task: Task) -> Outcome:
         exceptions.NodeDiedError: Fault.NODE,
         exceptions.LocalRayletDiedError: Fault.NODE,
         exceptions.ObjectLostError: Fault.NODE,
+        exceptions.RaySystemError: Fault.NODE,
+        exceptions.OutOfDiskError: Fault.NODE,
+        exceptions.RuntimeEnvSetupError: Fault.NODE,
     }
     try:
         outcome: Outcome = ray.get(reference)

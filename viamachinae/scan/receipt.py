@@ -56,6 +56,16 @@ class Receipt:
         return gone
 
     @property
+    def promised(self) -> dict[str, dict[str, Any]]:
+        """All that was published once, whether it vanished or not."""
+        return {**self.outputs, **self.gone}
+
+    def tells(self, other: Receipt) -> bool:
+        """Say whether another receipt, which may lack the provenance, is a copy of this one."""
+        unsealed = {name: value for name, value in other.body.items() if name != "seal"}
+        return all(name in self.body and self.body[name] == value for name, value in unsealed.items())
+
+    @property
     def info(self) -> dict[str, Any]:
         """Facts that the stage noted."""
         info: dict[str, Any] = self.body["info"]

@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self
 
 from viamachinae.errors import DataError, ViaMachinaeError
 from viamachinae.scan.agenda import Agenda
-from viamachinae.scan.attempt import Attempt, Fault, out_of_memory
+from viamachinae.scan.attempt import Attempt
+from viamachinae.scan.faults import fault_of
 from viamachinae.scan.interrupt import NEVER, Stop
 from viamachinae.scan.outcome import Outcome
 from viamachinae.scan.store import DamagedError
@@ -61,7 +62,9 @@ class Runner(Protocol):
 def call(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
     """Run one task in one thread and return how it ended; an error of the task never escapes."""
     with _one_thread():
-        return _outcome(fn, task, attempt)
+        outcome = _outcome(fn, task, attempt)
+    time.sleep(attempt.rest(outcome.fault))
+    return outcome
 
 
 def _outcome(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
@@ -70,11 +73,11 @@ def _outcome(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
         outcome = Outcome(task, fn(task, attempt))
     except ViaMachinaeError as error:
         unusable, damaged = isinstance(error, DataError), isinstance(error, DamagedError)
-        outcome = Outcome(task, error=str(error), unusable=unusable, damaged=damaged)
+        fault = fault_of(error)
+        outcome = Outcome(task, error=str(error), unusable=unusable, damaged=damaged, fault=fault)
     except Exception as error:  # noqa: BLE001  the other tasks go on; the traceback reaches the log
         text = f"{type(error).__name__}: {error}"
-        fault = Fault.MEMORY if out_of_memory(error) else None
-        outcome = Outcome(task, error=text, trace=traceback.format_exc(), fault=fault)
+        outcome = Outcome(task, error=text, trace=traceback.format_exc(), fault=fault_of(error))
     return replace(outcome, seconds=time.monotonic() - began)
 
 
@@ -95,7 +98,9 @@ class InlineRunner:
         with _one_thread():
             while (taken := agenda.take()) is not None:
                 task, attempt = taken
-                outcome = agenda.settle(_outcome(fn, task, attempt), attempt)
+                ended = _outcome(fn, task, attempt)
+                time.sleep(attempt.rest(ended.fault))
+                outcome = agenda.settle(ended, attempt)
                 if outcome is not None:
                     yield outcome
 

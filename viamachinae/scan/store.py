@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -27,9 +28,13 @@ from viamachinae.schema.publish import commit, file_sha256, flush_folder, place,
 if TYPE_CHECKING:
     from viamachinae.schema.core import TableSchema
 
-__all__ = ["DamagedError", "Receipt", "Store"]
+__all__ = ["ABSENT", "DamagedError", "Receipt", "Store"]
 
 logger = logging.getLogger(__name__)
+
+#: What the system says of a file that is not there. Any other error says nothing about the file: a server
+#: that does not answer, a lost mount, too many open files.
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 #: Stages whose results tell how long others took, so that a second result may differ and replaces the first.
 _REDRAWN = ("report",)
@@ -68,10 +73,16 @@ class Store:
         return self.root / "receipts" / task.stage / f"{task.name}.json"
 
     def receipt(self, task: Task | TaskRef) -> Receipt | None:
-        """Return the receipt under the task's name, whatever its key; ``None`` when absent or unreadable."""
+        """Return the receipt under the task's name, whatever its key; ``None`` when absent or torn.
+
+        Raises
+        ------
+        OSError
+            The file system did not answer, which says nothing about the result.
+        """
         try:
             found = parse_receipt(self.receipt_path(task).read_bytes())
-        except OSError:
+        except ABSENT:
             return None
         # A receipt that was copied under another name is not this task's.
         return found if found is not None and found.stage == task.stage and found.name == task.name else None
@@ -95,7 +106,7 @@ class Store:
                     return None
                 if task.name == SKY and file_sha256(Path(path)) != entry["sha256"]:
                     return None
-            except OSError:
+            except ABSENT:
                 return None
         return receipt
 
@@ -183,17 +194,42 @@ class Store:
         receipt : Receipt, optional
             Only this one: another process may have published the result anew meanwhile.
         """
+        text = self._text(task, receipt)
+        if text is None:
+            return False
         path = self.receipt_path(task)
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            return False
-        if receipt is not None and parse_receipt(text) != receipt:
-            return False
         note_withdrawn(self.root, text)
         path.unlink(missing_ok=True)
         flush_folder(path.parent)
         return True
+
+    def amend(self, receipt: Receipt, **changes: Any) -> bool:
+        """Put a receipt in the place of another, in one step; say whether that one stood until now.
+
+        Parameters
+        ----------
+        receipt : Receipt
+            The one to replace.
+        **changes
+            Parts of its body that become others.
+        """
+        text = self._text(receipt.ref, receipt)
+        if text is None:
+            return False
+        note_withdrawn(self.root, text)
+        self.put_receipt(Receipt({**json.loads(text), **changes}))
+        return True
+
+    def _text(self, task: Task | TaskRef, receipt: Receipt | None) -> bytes | None:
+        """Return the bytes of a task's receipt, ``None`` where there is none or another than is meant."""
+        try:
+            text = self.receipt_path(task).read_bytes()
+        except ABSENT:
+            return None
+        if receipt is None:
+            return text
+        found = parse_receipt(text)
+        return text if found is not None and found.tells(receipt) else None
 
     def verified(self, task: Task | TaskRef, relative: str) -> Path:
         """Return the path of a task's output after comparing its bytes with the receipt.
@@ -204,6 +240,8 @@ class Store:
         ------
         DamagedError
             The file is damaged, or vanished, or its receipt is withdrawn.
+        OSError
+            It cannot be read now; nothing is withdrawn for that.
         DataError
             The task does not own the file.
         """
@@ -212,7 +250,7 @@ class Store:
         if receipt is None or receipt.key != task.key:
             # Another task that reads it may have met it first, and withdrawn it.
             raise DamagedError(msg, Task(task.stage, task.name, task.key))
-        if relative not in {**receipt.outputs, **receipt.gone}:
+        if relative not in receipt.promised:
             raise DataError(msg)
         if not self.intact(receipt, relative):
             with contextlib.suppress(OSError):  # nothing can be withdrawn in a folder that is read-only
@@ -226,12 +264,19 @@ class Store:
         return path
 
     def intact(self, receipt: Receipt, relative: str) -> bool:
-        """Say whether an output's bytes are those of the receipt; nothing is withdrawn."""
+        """Say whether an output's bytes are those of the receipt; nothing is withdrawn.
+
+        One that vanished and came back, as a mount does, is intact again.
+
+        Raises
+        ------
+        OSError
+            The file is there, or may be, and cannot be read.
+        """
+        entry = receipt.promised.get(relative)
         try:
-            return relative in receipt.outputs and (
-                file_sha256(self.root / relative) == receipt.outputs[relative]["sha256"]
-            )
-        except OSError:
+            return entry is not None and file_sha256(self.root / relative) == entry["sha256"]
+        except ABSENT:
             return False
 
     def read(

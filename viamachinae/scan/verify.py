@@ -9,7 +9,7 @@ nothing that was made from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from viamachinae.scan.needs import needed
 from viamachinae.scan.receipt import Receipt
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.standing import standings
-from viamachinae.scan.store import Store
+from viamachinae.scan.store import ABSENT, Store
 from viamachinae.scan.suspects import Suspect, keep_damaged, suspects
 from viamachinae.scan.task import Task, TaskRef
 from viamachinae.schema.publish import file_sha256
@@ -48,6 +48,9 @@ class Verdict:
         Tasks whose results a run must make anew.
     gone : list of str
         Tasks whose vanished results no task left to do reads.
+    undone : list of str
+        Tasks of the scan, as far as they are known, that have no receipt: they were never done, or their
+        receipts vanished.
     left : int
         Results of other settings than those in ``scan.toml``; they are not read.
     suspects : list of Suspect
@@ -61,6 +64,7 @@ class Verdict:
     unreadable: list[str] = field(default_factory=list)
     redo: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
     left: int = 0
     suspects: list[Suspect] = field(default_factory=list)
 
@@ -96,28 +100,26 @@ def verify(
         The folder holds no scan, or its settings cannot be read.
     """
     settings, store = read_settings(out), Store(out)
-    ledger = read_ledger(out, index=False)
-    found = standings(store, settings, files=False, ledger=ledger)
-    holding = {r.ref.id: r for standing in found for r in standing.receipts.values()}
-    verdict = Verdict(left=sum(map(len, ledger.receipts.values())) - len(holding))
-    verdict.unreadable = [str(path.relative_to(out)) for path in ledger.unreadable]
-    damaged = _hash_all(store, holding.values(), verdict, threads, heard)
-    vanished = {name for name, receipt in holding.items() if receipt.gone or _missing(ledger, receipt)}
-    redo = needed(found, vanished, set(damaged))
-    verdict.redo = sorted((vanished | damaged.keys()) & redo)
-    verdict.gone = sorted(vanished - redo)
+    books = _Books(store, settings, read_ledger(out, index=False))
+    n_receipts = sum(map(len, books.ledger.receipts.values()))
+    verdict = Verdict(left=n_receipts - len(books.holding), undone=books.undone)
+    verdict.unreadable = [str(path.relative_to(out)) for path in books.ledger.unreadable]
+    damaged = _hash_all(store, books.holding.values(), verdict, threads, heard)
+    redo = needed(books.found, books.vanished, set(damaged))
+    verdict.redo = sorted((books.vanished | damaged.keys()) & redo)
+    verdict.gone = sorted(books.vanished - redo)
     if not dry_run:
-        _act(store, holding, damaged, verdict, ledger)
+        _act(store, books, damaged, verdict)
         rebuild_index(out)
     verdict.suspects = suspects(out)
     return verdict
 
 
 def replan(store: Store, settings: Settings) -> list[str]:
-    """Withdraw the receipts of results that vanished and that these settings need again; return the tasks.
+    """Settle which results that vanished these settings need; return the tasks that are done again.
 
-    A run asks for it before it begins, since the settings may have changed since the results were found gone.
-    A result that was withdrawn is presumed to come back under its key, so that what was made from it stands.
+    A run asks for it before it begins. What it needs loses its receipt; of what nothing needs the receipt
+    says that it is gone.
 
     Parameters
     ----------
@@ -127,19 +129,43 @@ def replan(store: Store, settings: Settings) -> list[str]:
         The scan.
     """
     ledger = read_ledger(store.root)
-    receipts = [receipt for stage in ledger.receipts.values() for receipt in stage.values()]
-    if not any(receipt.gone for receipt in receipts):
+    if not any(_missing(ledger, r) for found in ledger.receipts.values() for r in found.values()):
         return []
-    there = {receipt.ref.id for receipt in receipts}
-    wanted = {ref.id: ref.key for receipt in receipts for ref in receipt.inputs}
-    presumed = {name: key for name, key in wanted.items() if name not in there}
-    found = standings(store, settings, files=False, ledger=ledger, presumed=presumed)
-    holding = {r.ref.id: r for standing in found for r in standing.receipts.values()}
-    vanished = {name for name, r in holding.items() if r.gone or _missing(ledger, r)}
-    redo = sorted(vanished & needed(found, vanished, set()))
+    books = _Books(store, settings, ledger)
+    redo = books.vanished & needed(books.found, books.vanished, set())
     for name in redo:
-        store.withdraw(holding[name].ref)
-    return redo
+        store.withdraw(books.holding[name].ref, books.holding[name])
+    for name in books.vanished - redo:
+        _note_gone(store, books.ledger, books.holding[name])
+    return sorted(redo)
+
+
+class _Books:
+    """What the receipts of a folder say of a scan.
+
+    A result whose receipt is missing is presumed to come back under its key, so that what was made from it
+    stands.
+    """
+
+    def __init__(self, store: Store, settings: Settings, ledger: Ledger) -> None:
+        self.ledger = ledger
+        receipts = [receipt for stage in ledger.receipts.values() for receipt in stage.values()]
+        there = {receipt.ref.id for receipt in receipts}
+        wanted = {ref.id: ref.key for receipt in receipts for ref in receipt.inputs}
+        presumed = {name: key for name, key in wanted.items() if name not in there}
+        self.found = standings(store, settings, files=False, ledger=ledger, presumed=presumed)
+        self.holding = {r.ref.id: r for standing in self.found for r in standing.receipts.values()}
+        self.vanished = {name for name, r in self.holding.items() if _missing(ledger, r)}
+
+    @property
+    def undone(self) -> list[str]:
+        """The tasks of the scan that are known and have no receipt; of cells only those that are needed."""
+        return [
+            f"{standing.stage}/{name}"
+            for standing in self.found
+            for name in sorted(standing.known - standing.receipts.keys())
+            if standing.stage != "cells"
+        ]
 
 
 def withdraw_damaged(store: Store, task: Task) -> list[str]:
@@ -160,7 +186,7 @@ def withdraw_damaged(store: Store, task: Task) -> list[str]:
         receipt = store.receipt(ref)
         if receipt is None or receipt.key != ref.key:
             continue
-        if receipt.gone or not all(store.intact(receipt, relative) for relative in receipt.outputs):
+        if not all(store.intact(receipt, relative) for relative in receipt.promised):
             store.withdraw(ref, receipt)
             found.append(ref.id)
     return found
@@ -179,10 +205,8 @@ def _hash_all(
         receipt, relative = job
         try:
             return receipt, relative, file_sha256(store.root / relative)
-        except FileNotFoundError:
+        except ABSENT:
             return receipt, relative, None
-        except OSError as error:  # a disk that cannot be read gives no bytes at all
-            return receipt, relative, f"unreadable: {error.strerror}"
 
     damaged: dict[str, list[tuple[str, str]]] = {}
     jobs = ((receipt, relative) for receipt in receipts for relative in receipt.outputs)
@@ -202,31 +226,35 @@ def _hash_all(
 
 
 def _missing(ledger: Ledger, receipt: Receipt) -> bool:
-    return any(ledger.size(relative) is None for relative in receipt.outputs)
+    return any(ledger.size(relative) is None for relative in receipt.promised)
 
 
-def _act(
-    store: Store,
-    holding: dict[str, Receipt],
-    damaged: dict[str, list[tuple[str, str]]],
-    verdict: Verdict,
-    ledger: Ledger,
-) -> None:
-    """Keep damaged files aside, withdraw what must be done again, and mark what may stay away."""
+def _act(store: Store, books: _Books, damaged: Mapping[str, list[tuple[str, str]]], verdict: Verdict) -> None:
+    """Keep damaged files aside, withdraw what must be done again, and mark what may stay away.
+
+    A run may have made results anew since they were read: only receipts that stand unchanged are touched.
+    """
     for name, files in damaged.items():
+        receipt = books.holding[name]
         for relative, found in files:
             logger.warning("%s is suspect: %s is not as it was published", name, relative)
-            keep_damaged(store.root, holding[name], relative, found)
+            ours = store.receipt(receipt.ref)
+            if ours == receipt and not store.intact(receipt, relative):
+                keep_damaged(store.root, receipt, relative, found)
     for name in verdict.redo:
-        store.withdraw(holding[name].ref)
+        store.withdraw(books.holding[name].ref, books.holding[name])
     for name in verdict.gone:
-        receipt = holding[name]
-        lost = {r: entry for r, entry in receipt.outputs.items() if ledger.size(r) is None}
-        kept = {r: entry for r, entry in receipt.outputs.items() if r not in lost}
-        if lost:
-            body = {**receipt.body, "outputs": kept, "gone": {**receipt.gone, **lost}}
-            store.withdraw(receipt.ref)
-            store.put_receipt(Receipt(body))
-    for path in ledger.unreadable:
+        _note_gone(store, books.ledger, books.holding[name])
+    for path in books.ledger.unreadable:
         stage, _, name = path.relative_to(store.root / "receipts").with_suffix("").as_posix().partition("/")
-        store.withdraw(TaskRef(stage, name, ""))
+        ref = TaskRef(stage, name, "")
+        if store.receipt(ref) is None:
+            store.withdraw(ref)
+
+
+def _note_gone(store: Store, ledger: Ledger, receipt: Receipt) -> None:
+    """Say in a receipt which of its outputs are not there; those that came back are vouched for again."""
+    gone = {relative: entry for relative, entry in receipt.promised.items() if ledger.size(relative) is None}
+    if gone != receipt.gone:
+        kept = {relative: entry for relative, entry in receipt.promised.items() if relative not in gone}
+        store.amend(receipt, outputs=kept, gone=gone)

@@ -8,76 +8,36 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import pandas as pd
-
 from viamachinae.config.settings import Settings
-from viamachinae.errors import DataError, ResumeError, TaskError
-from viamachinae.scan.attempt import Attempt
+from viamachinae.errors import ResumeError, TaskError
+from viamachinae.scan.attempt import Attempt, Fault
 from viamachinae.scan.claims import claimed
-from viamachinae.scan.failures import record_failure
+from viamachinae.scan.ending import ScanResult
+from viamachinae.scan.failures import failures, record_failure
 from viamachinae.scan.groups import Group
+from viamachinae.scan.idle import Idle
 from viamachinae.scan.interrupt import NEVER, Stop
-from viamachinae.scan.log import log_path
 from viamachinae.scan.progress import Progress
 from viamachinae.scan.runner import InlineRunner, Outcome, Runner, ThreadRunner
-from viamachinae.scan.sections import SKY, STAGES, TRAINING
+from viamachinae.scan.sections import STAGES, TRAINING
 from viamachinae.scan.stages import StageFunction, download_folder
 from viamachinae.scan.store import DamagedError, Store
 from viamachinae.scan.task import Task
+from viamachinae.scan.terms import Terms, require_terms
 from viamachinae.scan.verify import withdraw_damaged
-from viamachinae.schema import STREAMS
 
-__all__ = ["ScanResult", "Work", "execute", "raise_failures"]
+__all__ = ["Work", "execute"]
 
 logger = logging.getLogger(__name__)
 
-#: Failures that the closing message names one by one.
-_NAMED = 5
 #: How often a run goes through its stages when results turn out to be damaged.
 _ROUNDS = 3
-
-
-@dataclass
-class ScanResult:
-    """What a scan left.
-
-    Parameters
-    ----------
-    out : Path
-        The scan folder.
-    done_before, done_now : dict
-        Stage -> tasks that were done already, and that this run did.
-    failed : list of Outcome
-        Tasks that failed in this run.
-    blocked : list of str
-        Patches, or ``sky``, whose later stages wait for a failed task.
-    seconds : dict
-        Stage -> wall-clock time (s).
-    group : Group, optional
-        The patches that were asked for, when not all.
-    """
-
-    out: Path
-    done_before: dict[str, int] = field(default_factory=dict)
-    done_now: dict[str, int] = field(default_factory=dict)
-    failed: list[Outcome] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    group: Group | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every task of the scan is done."""
-        return not self.failed and not self.blocked
-
-    def streams(self) -> pd.DataFrame:
-        """Return the STREAMS table of a complete scan, best candidate first."""
-        from viamachinae.schema.io import read_table
-
-        return read_table(self.out / "streams.parquet", STREAMS)
+#: Tasks in a row that fail for the machine, each after several tries, until the run ends.
+_SICK = 3
 
 
 @dataclass
@@ -91,11 +51,15 @@ class Work:
     stages: Mapping[str, StageFunction]
     stop: Stop = NEVER
     group: Group | None = None
+    idle: Idle | None = None
     result: ScanResult = field(init=False)
+    terms: Terms = field(init=False)
     _rounds: int = field(init=False, default=1)
+    _sick: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.result = ScanResult(self.store.root, group=self.group)
+        self.terms = Terms.of(self.settings)
 
     def met(self, error: DamagedError) -> None:
         """Note a damaged result that this process met itself."""
@@ -122,12 +86,15 @@ class Work:
 
         Raises
         ------
+        ConfigError
+            Another run has given the folder other settings meanwhile.
         ResumeError
             The run was asked to end before all of them had.
         """
         if not tasks:
             return []
         stage, began = tasks[0].stage, time.monotonic()
+        require_terms(self.terms, self.store.root, stage)
         done = {task.name for task in tasks if self.store.done(task)}
         failed = {outcome.task.id for outcome in self.result.failed}
         left = [task for task in tasks if task.name not in done and task.id not in failed]
@@ -145,17 +112,40 @@ class Work:
     def _do(self, stage: str, left: Sequence[Task], done: set[str]) -> int:
         """Do the tasks that are left, note which are done, and return how many ended."""
         function, runner = self._where(stage, len(left))
-        fn = partial(execute, root=self.store.root, settings=self.settings, stage=function)
+        root, terms = self.store.root, self.terms
+        fn = partial(execute, root=root, settings=self.settings, stage=function, terms=terms)
         ended = 0
-        for ended, outcome in enumerate(runner.run(left, fn, self.stop), 1):  # noqa: B007  how many
+        # What failed before may fail again, and is to keep nothing else from being done.
+        noted = {name: failure.body["key"] for name, failure in failures(root).items()}
+        failed = [task for task in left if noted.get(task.id) == task.key]
+        fresh = [task for task in left if noted.get(task.id) != task.key]
+        outcomes = chain.from_iterable(runner.run(part, fn, self.stop) for part in (fresh, failed))
+        for ended, outcome in enumerate(outcomes, 1):  # noqa: B007  how many
             self.progress.advance()
             if outcome.ok:
+                self._sick = 0
                 done.add(outcome.task.name)
+                if self.idle is not None:
+                    self.idle.useful()
                 continue
+            require_terms(terms, root, stage)
             self.result.failed.append(outcome)
-            record_failure(self.store, outcome.task, outcome.error, outcome.trace)
+            record_failure(self.store, outcome.task, outcome.error, outcome.trace, outcome.attempt)
             logger.error("%s failed: %s%s", outcome.task.id, outcome.error, _indented(outcome.trace))
+            self._end_for(outcome)
         return ended
+
+    def _end_for(self, outcome: Outcome) -> None:
+        """End the run when the machine makes tasks fail one after another: it would work for nothing."""
+        self._sick = self._sick + 1 if outcome.fault in (Fault.STORAGE, Fault.DEVICE) else 0
+        msg = (
+            f"{outcome.task.id}: {outcome.error}. The run ends here: the tasks left would meet the same; "
+            f"every finished task is kept in {self.store.root}"
+        )
+        if outcome.fault is Fault.FULL:
+            raise TaskError(msg)
+        if self._sick >= _SICK:
+            raise ResumeError(msg)
 
     def _stopped(self, stage: str, left: int, total: int) -> NoReturn:
         """End the run, to be resumed."""
@@ -163,8 +153,9 @@ class Work:
         behind = STAGES[STAGES.index(stage) + 1 : STAGES.index(last) + 1]
         later = f", and the stages behind them ({', '.join(behind)})" if behind else ""
         why = self.stop.reason or "none of the tasks left would end before the wall-time does"
+        failed = f", {len(self.result.failed)} have failed" if self.result.failed else ""
         msg = (
-            f"stopped ({why}): {left} of {total} tasks of {stage} are left{later}; "
+            f"stopped ({why}): {left} of {total} tasks of {stage} are left{failed}{later}; "
             f"every finished task is kept in {self.store.root}: "
             "run the same command again and it goes on from there"
         )
@@ -194,7 +185,13 @@ _HEAVY = ("stars", *TRAINING)
 
 
 def execute(
-    task: Task, attempt: Attempt, *, root: Path, settings: Settings, stage: StageFunction
+    task: Task,
+    attempt: Attempt,
+    *,
+    root: Path,
+    settings: Settings,
+    stage: StageFunction,
+    terms: Terms | None = None,
 ) -> dict[str, Any]:
     """Do a task and publish its result; return the facts that its receipt holds.
 
@@ -213,6 +210,8 @@ def execute(
         The scan.
     stage : StageFunction
         The stage's function.
+    terms : Terms, optional
+        What the run makes results with: nothing is published into a folder that has others by then.
     """
     started, store = time.time(), Store(root)
     info = _done_elsewhere(store, task)
@@ -227,6 +226,8 @@ def execute(
             if info is None:
                 raise
             return info
+        if terms is not None:
+            require_terms(terms, root, task.stage)
         receipt = store.publish(task, products, started=started, attempt=attempt.number, settings=settings)
     return receipt.info
 
@@ -243,46 +244,6 @@ def _scaled(settings: Settings, attempt: Attempt) -> Settings:
         return settings
     memory = settings.runner.memory_gb * attempt.share
     return settings.model_copy(update={"runner": settings.runner.model_copy(update={"memory_gb": memory})})
-
-
-def raise_failures(result: ScanResult) -> None:
-    """Name the tasks that failed.
-
-    Raises
-    ------
-    DataError
-        Unusable stars are all that is wrong.
-    TaskError
-        Some tasks failed; the others are done.
-    """
-    if result.complete:
-        return
-    shown = [f"  {o.task.id}: {o.error}" for o in result.failed[:_NAMED]]
-    if len(result.failed) > _NAMED:
-        shown.append(f"  and {len(result.failed) - _NAMED} more")
-    many = "s" * (len(result.failed) != 1)
-    msg = (
-        f"{len(result.failed)} task{many} failed; the others are done and kept:\n"
-        + "\n".join(shown)
-        + _waiting(result.blocked)
-        + f"\nmend the cause and run the same command again; details in {log_path(result.out, result.group)}"
-    )
-    if all(o.unusable and o.task.stage in ("cells", "stars") for o in result.failed):
-        raise DataError(msg)
-    raise TaskError(msg)
-
-
-def _waiting(blocked: Sequence[str]) -> str:
-    """Say what does not go on: a sky with a hole would give other candidates once the hole is filled."""
-    patches = [name for name in blocked if name != SKY]
-    if not patches:
-        return ""
-    shown = ", ".join(patches[:_NAMED]) + (", ..." if len(patches) > _NAMED else "")
-    candidates = "; the candidates of the whole sky wait for them" if SKY in blocked else ""
-    return (
-        f"\nno further: {len(patches)} patch{'es' * (len(patches) != 1)} ({shown}){candidates}. "
-        "A patch that cannot be mended can be left out: patches.exclude, or patches.centres without it"
-    )
 
 
 def _indented(trace: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from astropy.table import Column as AstropyColumn
-from astropy.table import MaskedColumn, Table
 
 from viamachinae.errors import DataError
 from viamachinae.schema.core import TableSchema
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 __all__ = ["read_table", "table_metadata", "to_astropy", "write_table"]
 
@@ -53,6 +55,9 @@ def table_metadata(path: Path) -> dict[str, str]:
 
 def to_astropy(frame: pd.DataFrame, schema: TableSchema) -> Table:
     """Return an astropy table with units and descriptions; missing floats are masked."""
+    from astropy.table import Column as AstropyColumn  # noqa: PLC0415  slow, and few need it
+    from astropy.table import MaskedColumn, Table  # noqa: PLC0415
+
     frame = schema.conform(frame)
     declared = {c.name: c for c in schema.columns}
     table = Table()

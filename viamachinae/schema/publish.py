@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -10,8 +11,8 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "commit",
     "file_sha256",
     "flush_folder",
+    "machine",
     "make_folder",
     "place",
     "staged",
@@ -60,12 +62,12 @@ class Staged:
 
 
 def temporary(path: Path) -> Path:
-    """Return an unused name beside ``path``: host, process and a random part tell writers apart."""
-    tag = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
+    """Return an unused name beside ``path``: machine, process and a random part tell writers apart."""
+    tag = f"{machine()}~{os.getpid()}~{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{tag}.tmp")
 
 
-@contextmanager
+@contextlib.contextmanager
 def staged(writers: Mapping[Path, Writer], *, durable: bool = True) -> Iterator[dict[Path, Staged]]:
     """Write files under temporary names in their folders; what is not committed is deleted in the end.
 
@@ -147,8 +149,23 @@ def flush_folder(folder: Path) -> None:
     try:
         _flush(folder)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems flush no folders: each rename is safe
+        # Some network file systems flush no folders: each rename is safe.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
+
+
+@cache
+def machine() -> str:
+    """Return a name for where numbers of processes mean something: a host since it started, or a container.
+
+    Hosts of one cluster may all be called ``localhost``, and a container bears the name of its host while it
+    counts its own processes.
+    """
+    numbers = hashlib.sha256()
+    with contextlib.suppress(OSError):  # a system without a /proc has neither
+        numbers.update(Path("/proc/sys/kernel/random/boot_id").read_bytes())
+        numbers.update(str(Path("/proc/self/ns/pid").readlink()).encode())
+    return f"{socket.gethostname()}-{numbers.hexdigest()[:8]}"
 
 
 def _at_once(flush: Callable[[Path], None], paths: Sequence[Path]) -> None:
@@ -177,16 +194,17 @@ def file_sha256(path: Path) -> str:
 
 
 def temporaries(root: Path, *, all_hosts: bool = False) -> Iterator[Path]:
-    """Yield what killed processes of this host left half written below a folder.
+    """Yield what killed processes of this machine left half written below a folder.
 
     Parameters
     ----------
     root : Path
         The folder.
     all_hosts : bool
-        Also what processes of other hosts left, of which nobody here can say whether they live.
+        Also what processes of other machines left, or of this one before it was started anew: nobody here
+        can say whether they live.
     """
-    ours = f".{socket.gethostname()}"
+    ours = f".{machine()}"
     for here, _, names in os.walk(root):
         for name in names:
             match = _TEMP.match(name) if name.endswith(".tmp") else None
@@ -199,9 +217,9 @@ def temporaries(root: Path, *, all_hosts: bool = False) -> Iterator[Path]:
 
 
 def sweep(root: Path) -> int:
-    """Delete what killed processes of this host left half written; return how many files.
+    """Delete what killed processes of this machine left half written; return how many files.
 
-    Files of other hosts, and of processes that still live, are never touched.
+    Files of other machines, and of processes that still live, are never touched.
     """
     count = 0
     for path in temporaries(root):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import time
@@ -12,21 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from viamachinae.config.settings import RunnerSettings, Settings
+from viamachinae.config.settings import RunnerSettings
 from viamachinae.scan.attempt import Attempt
 from viamachinae.scan.outcome import Outcome
-from viamachinae.scan.progress import LogProgress
+from viamachinae.scan.overhead.folder import OF_PATCH, Fake, fake_scan
 from viamachinae.scan.ray_runner import RayRunner
 from viamachinae.scan.runner import InlineRunner, Runner
-from viamachinae.scan.store import Store
-from viamachinae.scan.task import Products, Task, fingerprint
-from viamachinae.scan.work import Work
-from viamachinae.scan.writers import text_writer
+from viamachinae.scan.task import Task, fingerprint
 
 __all__ = ["ROUNDS_A_SECOND", "Seen", "main"]
 
-#: Tasks of a patch: 55 signal regions of both coordinates.
-_OF_PATCH = 60
 #: Hashes of a kilobyte that a core makes in about a second.
 ROUNDS_A_SECOND = 500_000
 
@@ -56,47 +50,23 @@ def tasks_of(n: int) -> list[Task]:
     regions = [{"coordinate": "pm_lambda", "index": i, "low": -3.0 * i, "high": 6.0} for i in range(5)]
     tasks = []
     for i in range(n):
-        patch = f"p{i // _OF_PATCH:04d}"
-        name = f"{patch}/pm_lambda/{i % _OF_PATCH:+04d}"
+        patch = f"p{i // OF_PATCH:04d}"
+        name = f"{patch}/pm_lambda/{i % OF_PATCH:+04d}"
         key = fingerprint([name])
         weight = float(1 + i * 7919 % 1000)
         tasks.append(Task("scores", name, key, (), {"patch": patch, "regions": regions}, weight))
     return tasks
 
 
-def busy(rounds: int) -> None:
-    """Compute for a while, the same everywhere."""
-    block = b"x" * 1024
-    for _ in range(rounds):
-        hashlib.blake2b(block).digest()
-
-
 @dataclass(frozen=True)
-class Fake:
-    """A task that computes and waits for a while, and a stage of such tasks that publish a small text.
+class _Unpublished:
+    """A score task that publishes nothing."""
 
-    Parameters
-    ----------
-    rounds : int
-        How much it computes.
-    wait : float
-        How long it waits (s).
-    """
-
-    rounds: int = 0
-    wait: float = 0.0
+    fake: Fake
 
     def __call__(self, _task: Task, attempt: Attempt) -> dict[str, Any]:
-        """Do the task without publishing anything."""
-        busy(self.rounds)
-        time.sleep(self.wait)
+        self.fake.work()
         return {"attempt": attempt.number}
-
-    def stage(self, task: Task, _store: Store, _settings: Settings) -> Products:
-        """Do the task as a stage of a scan does."""
-        busy(self.rounds)
-        time.sleep(self.wait)
-        return Products({f"scores/{task.name}.txt": text_writer(task.name)}, {"n_regions": 5})
 
 
 class _Watch:
@@ -123,14 +93,15 @@ def _peak() -> float:
 
 
 class _Counted:
-    """A runner that tells of every task that ends."""
+    """A runner that tells of every score task that ends."""
 
     def __init__(self, runner: Runner, watch: _Watch) -> None:
         self._runner, self._watch = runner, watch
 
     def run(self, *arguments: Any) -> Iterator[Outcome]:
         for outcome in self._runner.run(*arguments):
-            self._watch.ended()
+            if outcome.task.stage == "scores":
+                self._watch.ended()
             yield outcome
 
 
@@ -144,17 +115,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder to publish in; left out: nothing is published")
     asked = parser.parse_args(arguments)
     settings = RunnerSettings(workers=asked.workers, inline=not asked.workers)
-    fake, watch, tasks = Fake(asked.rounds, asked.wait), _Watch(asked.tasks), tasks_of(asked.tasks)
+    fake, watch = Fake(asked.tasks, asked.rounds, asked.wait), _Watch(asked.tasks)
     runner: Runner = RayRunner(settings) if asked.workers else InlineRunner()
     with runner:
         counted: Any = _Counted(runner, watch)
         if asked.out is None:
-            ended = sum(outcome.ok for outcome in counted.run(tasks, fake))
+            ended = sum(outcome.ok for outcome in counted.run(tasks_of(asked.tasks), _Unpublished(fake)))
         else:
-            work = Work(Settings(), Store(asked.out), counted, LogProgress(), {"scores": fake.stage})
-            ended = len(work.run(tasks))
+            result = fake_scan(asked.out, fake, counted)
+            ended = result.done_before["scores"] + result.done_now["scores"]
     sys.stdout.write(json.dumps({**vars(watch.seen), "done": ended}) + "\n")
-    return int(ended < len(tasks))
+    return int(ended < asked.tasks)
 
 
 if __name__ == "__main__":

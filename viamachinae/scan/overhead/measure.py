@@ -10,7 +10,8 @@ the way a scan runs its own. The result is one flat table of names and values:
 ``ray_rate``                    the same on Ray
 ``ray_memory_first``            peak memory of the driver when a tenth of these had ended (bytes)
 ``ray_memory_last``             the same when all had
-``inline_published_rate``       tasks that publish a text of ten bytes, without Ray (1/s)
+``published_tasks``             a quarter of the tasks, for the disk's sake
+``inline_published_rate``       score tasks of a scan that publish two texts of ten bytes, without Ray (1/s)
 ``ray_published_rate``          the same on Ray
 ``published_memory_first``      as above, of the driver of these
 ``published_memory_last``       likewise
@@ -21,8 +22,15 @@ the way a scan runs its own. The result is one flat table of names and values:
 ``bare_efficiency``             the same of the plain processes: what the machine allows
 ``wait_wN_s``                   time of as many tasks that wait for 0.2 s, with N workers (s)
 ``wait_efficiency``             the same of these: what the runner allows, however busy the machine
-``kill_to_work_s``              from kill -9 of the driver to the next published result of a new one (s)
-``kill_kept``                   whether every result that stood before was untouched
+``kill_to_work_s``              from kill -9 of the driver to the next published scores of a new one (s)
+``kill_kept``                   whether all scores that stood before were untouched, and the scan was finished
+``status_first_s``              ``viamachinae status`` of a finished scan of all tasks, without an index (s)
+``status_s``                    the same with one
+``status_json_s``               the same with ``--json``
+``status_map_s``                the same with ``--map``
+``retry_s``, ``clean_s``        these commands on the same folder (s)
+``submit_s``                    likewise, with ``--dry-run``
+``run_again_s``                 ``viamachinae run`` where nothing is left to do (s)
 ``patch_stars``                 stars of a patch that a task reads
 ``patch_read_s``                its time, hash compared, from the page cache (s)
 ``patch_first_read_s``          the same right after it was written elsewhere, cache dropped where allowed (s)
@@ -46,6 +54,8 @@ import numpy as np
 import pandas as pd
 
 from viamachinae.errors import TaskError
+from viamachinae.scan.overhead.commands import time_commands
+from viamachinae.scan.overhead.folder import busy
 from viamachinae.scan.overhead.job import ROUNDS_A_SECOND
 from viamachinae.schema.publish import file_sha256
 
@@ -97,6 +107,7 @@ def measure(options: Options) -> Result:
         result |= _empty(options, place)
         result |= _efficiency(options)
         result |= _killed(options, place / "killed")
+        result |= time_commands(options.tasks)
         result |= _read(options.stars, place / "read")
     return result
 
@@ -125,9 +136,10 @@ def _empty(options: Options, place: Path) -> Result:
         "inline_published": {"out": place / "inline"},
         "ray_published": {"workers": workers, "out": place / "ray"},
     }
-    result: Result = {}
+    published = max(n // 4, 10)
+    result: Result = {"published_tasks": published}
     for name, job in jobs.items():
-        seen = _run(n, **job)
+        seen = _run(published if "out" in job else n, **job)
         result[f"{name}_rate"] = (seen["tasks"] - 1) / seen["seconds"]
         logger.info("%s: %.0f tasks a second", name, result[f"{name}_rate"])
         if "ray" in name:
@@ -156,7 +168,7 @@ def _efficiency(options: Options) -> Result:
 
 def _bare(n: int, rounds: int, workers: int) -> float:
     timed = "t = time.monotonic(); busy({}); print(time.monotonic() - t)"
-    code = f"import time; from {_JOB} import busy; {timed}"
+    code = f"import time; from {busy.__module__} import busy; {timed}"
     shares = [len(part) * rounds for part in np.array_split(np.arange(n), workers)]
     processes = [
         subprocess.Popen([sys.executable, "-c", code.format(share)], stdout=subprocess.PIPE, text=True)  # noqa: S603
@@ -166,7 +178,7 @@ def _bare(n: int, rounds: int, workers: int) -> float:
 
 
 def _killed(options: Options, out: Path) -> Result:
-    """Kill a driver in the middle of its tasks, start the same command, and wait for its first result."""
+    """Kill a driver in the middle of its score tasks, start the same command, and wait for its first."""
     command = _command(_VICTIM_TASKS, rounds=_VICTIM_ROUNDS, workers=options.workers, out=out)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as victim:  # noqa: S603
         _wait_for(out, _VICTIM_DONE)
@@ -187,12 +199,16 @@ def _killed(options: Options, out: Path) -> Result:
 
 
 def _receipts(out: Path) -> dict[str, str]:
-    return {str(path): file_sha256(path) for path in (out / "receipts").rglob("*.json")}
+    return {str(path): file_sha256(path) for path in _scores(out)}
+
+
+def _scores(out: Path) -> list[Path]:
+    return list((out / "receipts" / "scores").rglob("*.json"))
 
 
 def _wait_for(out: Path, n: int) -> None:
     end = time.monotonic() + _PATIENCE
-    while sum(1 for _ in (out / "receipts").rglob("*.json")) < n:
+    while len(_scores(out)) < n:
         if time.monotonic() > end:
             msg = f"{out}: no {n} results within {_PATIENCE:.0f} s; is the machine too busy to measure?"
             raise TaskError(msg)
