@@ -19,11 +19,12 @@ from viamachinae.scan.groups import Group
 from viamachinae.scan.merge import merge
 from viamachinae.scan.options import RunOptions
 from viamachinae.scan.pack import check_archive, pack
+from viamachinae.scan.prepare import prepare
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.sections import VERSIONS
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task
-from viamachinae.scan.terms import TERMS, Terms
+from viamachinae.scan.terms import TERMS, Terms, require_terms
 
 
 def no(_: Changes) -> bool:
@@ -184,7 +185,7 @@ def test_patches_may_be_added_while_others_are_searched(tmp_path: Path) -> None:
             run(out, more)
         return STAGES["scores"](task, store, given)
 
-    with pytest.raises(ConfigError, match="other settings meanwhile, of streams"):
+    with pytest.raises(ConfigError, match="other settings or stars meanwhile, of streams"):
         run(out, stages={**STAGES, "scores": joined})
     assert not run(out, more, STRICT)
 
@@ -216,3 +217,23 @@ def test_terms_travel_with_a_packed_and_a_merged_scan(out: Path, tmp_path: Path)
     assert check_archive(packed.path).files == packed.files
     merge([out, out], tmp_path / "both")
     assert Terms.read(tmp_path / "both") == Terms.of(settings())
+
+
+def test_tables_that_were_agreed_to_are_not_asked_for_again(tmp_path: Path) -> None:
+    out = tmp_path / "scan"
+    run(out)
+    store = Store(out)
+    prepare(settings(), store, ["other"], lambda _: True)
+    prepare(settings(), store, ["other"], lambda changes: pytest.fail(str(changes)))
+    # A run that does not know the tables neither asks nor forgets.
+    prepare(settings(), store, [], lambda changes: pytest.fail(str(changes)))
+    with pytest.raises(ConfigError, match="tables of stars have changed"):
+        prepare(settings(), store, ["third"], lambda _: False)
+
+
+def test_a_run_with_other_tables_publishes_nothing_beside_another(tmp_path: Path) -> None:
+    ours, theirs = Terms.of(settings(), ["a"]), Terms.of(settings(), ["b"])
+    theirs.keep(tmp_path)
+    require_terms(ours, tmp_path, "patches")
+    with pytest.raises(ConfigError, match="other settings or stars"):
+        require_terms(ours, tmp_path, "lines")

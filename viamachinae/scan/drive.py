@@ -35,6 +35,7 @@ from viamachinae.scan.stages import (
 )
 from viamachinae.scan.store import DamagedError, Store
 from viamachinae.scan.task import Task
+from viamachinae.scan.terms import Terms
 from viamachinae.scan.verify import replan
 from viamachinae.scan.work import Work
 
@@ -96,7 +97,8 @@ def run_scan(
             # A runner that was handed in may serve other scans too: its owner closes it.
             own = runner_for(settings) if runner is None else nullcontext(runner)
             with own as active, options.progress or LogProgress() as shown:
-                work = Work(settings, store, active, shown, stages, stop, options.group, idle)
+                terms = Terms.of(settings, tables)
+                work = Work(settings, store, active, shown, stages, stop, options.group, idle, terms=terms)
                 _rounds(work, tables, offline=options.offline, stars_only=stars_only)
         except KeyboardInterrupt as error:
             msg = (

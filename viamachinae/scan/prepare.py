@@ -17,7 +17,7 @@ from viamachinae.scan.store import Store
 from viamachinae.scan.terms import Terms
 from viamachinae.schema.publish import atomic_text, sweep, temporary
 
-__all__ = ["prepare"]
+__all__ = ["agreed", "prepare"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ def prepare(
     out = store.root
     try:
         out.mkdir(parents=True, exist_ok=True)
-        text, terms = dump(settings), Terms.of(settings)
-        if not _claimed(out / "scan.toml", text) or Terms.read(out) not in (None, terms):
+        text, terms = dump(settings), Terms.of(settings, tables)
+        if not _claimed(out / "scan.toml", text) or Terms.read(out) is not None:
             _compare(settings, store, tables, agree)
         # Before the settings: they say what was agreed to.
         terms.keep(out)
@@ -95,7 +95,7 @@ def _compare(
     """Say what changed since the folder was last run, and whether that may be."""
     before = _before(store.root)
     same = before is None or _content(before) == _content(settings)
-    if same and Terms.read(store.root) == Terms.of(settings) and not other_files(store, tables):
+    if same and agreed(settings, store, tables):
         return
     found = changes(store, before, settings, tables)
     if not found.redone:
@@ -109,6 +109,16 @@ def _compare(
         )
         raise ConfigError(msg)
     logger.warning("%s", found)
+
+
+def agreed(settings: Settings, store: Store, tables: Sequence[str]) -> bool:
+    """Return whether a folder is run for these settings and tables of stars, its results done or not."""
+    found = Terms.read(store.root)
+    return (
+        found is not None
+        and found.agree(Terms.of(settings, tables))
+        and (bool(found.tables) or not other_files(store, tables))
+    )
 
 
 def _before(out: Path) -> Settings | None:

@@ -6,9 +6,10 @@ asked it to: because settings changed, or because the program did.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -39,17 +40,21 @@ class Terms:
         Signal regions of a score task.
     masks : str
         Hash of the known objects that are masked.
+    tables : str
+        Hash of the fingerprints of the tables of stars; empty where they are not known.
     """
 
     stages: Mapping[str, tuple[int, str]]
     group_size: int
     masks: str
+    tables: str = ""
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return what this version of the program makes of settings."""
+    def of(cls, settings: Settings, tables: Sequence[str] | None = None) -> Self:
+        """Return what this version of the program makes of settings, and of tables with some fingerprints."""
         stages = {stage: (VERSIONS[stage], settings_hash(settings, stage)) for stage in STAGES}
-        return cls(stages, settings.regions.group_size, all_masks_key(settings))
+        said = hashlib.sha256("\n".join(sorted(tables)).encode()).hexdigest() if tables else ""
+        return cls(stages, settings.regions.group_size, all_masks_key(settings), said)
 
     @classmethod
     def read(cls, out: Path) -> Self | None:
@@ -57,16 +62,23 @@ class Terms:
         try:
             body = json.loads((out / TERMS).read_bytes())
             stages = {str(name): (int(v), str(digest)) for name, (v, digest) in body["stages"].items()}
-            found = cls(stages, int(body["group_size"]), str(body["masks"]))
+            found = cls(stages, int(body["group_size"]), str(body["masks"]), str(body["tables"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return found if stages.keys() == set(STAGES) else None
 
     def keep(self, out: Path) -> None:
-        """Write them into a folder, unless they stand there."""
-        if Terms.read(out) != self:
-            body = {"stages": self.stages, "group_size": self.group_size, "masks": self.masks}
-            atomic_text(out / TERMS, json.dumps(body, indent=1) + "\n")
+        """Write them into a folder, unless they stand there; tables that are not known stay as they were."""
+        found = Terms.read(out)
+        terms = replace(self, tables=found.tables) if found is not None and not self.tables else self
+        if found != terms:
+            atomic_text(out / TERMS, json.dumps(asdict(terms), indent=1) + "\n")
+
+    def agree(self, other: Terms, stage: str = STAGES[-1]) -> bool:
+        """Say whether the results of a stage are alike under both, as far as their tables are known."""
+        loaded = STAGES.index(stage) >= STAGES.index("stars")
+        others = loaded and self.tables and other.tables and self.tables != other.tables
+        return not others and self.until(stage) == other.until(stage)
 
     def until(self, stage: str) -> tuple[object, ...]:
         """Return what the results of a stage follow from."""
@@ -94,10 +106,10 @@ def require_terms(terms: Terms, out: Path, stage: str) -> None:
         They would differ from those that the folder is now run for.
     """
     found = Terms.read(out)
-    if found is not None and found.until(stage) != terms.until(stage):
+    if found is not None and not found.agree(terms, stage):
         msg = (
-            f"{out}: another run has given this folder other settings meanwhile, of {stage} or of what it is "
-            "made from; this one ends, so that their results do not mix. Look into scan.toml there, and give "
-            "each configuration a folder of its own (--out)"
+            f"{out}: another run has given this folder other settings or stars meanwhile, of {stage} or of "
+            "what it is made from; this one ends, so that their results do not mix. Look into scan.toml there, "
+            "and give each configuration a folder of its own (--out)"
         )
         raise ConfigError(msg)

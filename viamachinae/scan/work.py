@@ -52,14 +52,13 @@ class Work:
     stop: Stop = NEVER
     group: Group | None = None
     idle: Idle | None = None
+    terms: Terms = field(kw_only=True)
     result: ScanResult = field(init=False)
-    terms: Terms = field(init=False)
     _rounds: int = field(init=False, default=1)
     _sick: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.result = ScanResult(self.store.root, group=self.group)
-        self.terms = Terms.of(self.settings)
 
     def met(self, error: DamagedError) -> None:
         """Note a damaged result that this process met itself."""

@@ -8,13 +8,12 @@ from viamachinae.config.settings import Settings
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.scan import plan
 from viamachinae.scan.batch.submit import queued
-from viamachinae.scan.changes import changes, other_files
+from viamachinae.scan.changes import changes
 from viamachinae.scan.offline import lacking, tables_of_stars
 from viamachinae.scan.options import accept
-from viamachinae.scan.prepare import prepare
+from viamachinae.scan.prepare import agreed, prepare
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.store import Store
-from viamachinae.scan.terms import Terms
 
 __all__ = ["accept_changes", "refuse_changes", "refuse_twice", "require_fetched"]
 
@@ -38,7 +37,7 @@ def refuse_changes(settings: Settings, out: Path) -> None:
         return
     store = Store(out)
     tables = tables_of_stars(settings, store, offline=True) or ()
-    if Terms.read(out) == Terms.of(settings) and not other_files(store, tables):
+    if agreed(settings, store, tables):
         return
     found = changes(store, read_settings(out), settings, tables)
     if found.redone:
