@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,18 +28,16 @@ from viamachinae.scan.drive import run_scan
 from viamachinae.scan.forecast import estimate as room
 from viamachinae.scan.forecast import fits as fits_room
 from viamachinae.scan.forecast import footprint, machine, sample
-from viamachinae.scan.forecast.estimate import Estimate, estimate, makespan, region_work
+from viamachinae.scan.forecast.counting import count
+from viamachinae.scan.forecast.done import Done
+from viamachinae.scan.forecast.estimate import estimate
 from viamachinae.scan.forecast.fits import COSTS, FITS, FitCost
 from viamachinae.scan.forecast.footprint import memory
 from viamachinae.scan.forecast.machine import Machine, measure_machine, workers_of
+from viamachinae.scan.forecast.remaining import Estimate, makespan, remaining
 from viamachinae.scan.forecast.sample import Sample
-from viamachinae.scan.forecast.workload import (
-    TRAININGS,
-    PatchWork,
-    RegionWork,
-    trunk_work,
-    workload,
-)
+from viamachinae.scan.forecast.scaling import workload
+from viamachinae.scan.forecast.workload import TRAININGS, PatchWork, RegionWork, region_work, trunk_work
 from viamachinae.scan.ray_runner import cores
 from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.sections import SCORER_SECTIONS, STAGES
@@ -104,6 +102,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
     with counting_engine(counts):
         assert run_scan(settings(), out, runner=InlineRunner()).complete
     return out, counts
+
+
+def planned(
+    tree: Settings,
+    works: list[PatchWork],
+    *,
+    machine: Machine = MACHINE,
+    done: Done | None = None,
+    cells: Sequence[str] = (),
+) -> Estimate:
+    """The estimate of counted patches."""
+    counted = count(tree, works, machine, len(cells))
+    return remaining(tree, counted, machine, done or Done.nothing(), cells)
 
 
 def by_stage(found: Estimate) -> dict[str, tuple[int, int]]:
@@ -207,13 +218,13 @@ def test_cells_are_counted_where_they_are_downloaded() -> None:
     works = [a_patch(region()), a_patch(region(), name="q")]
     tree = settings(stars={"source": "gaia-dr3"}, archive={"cell_order": 4})
     names = [f"o4-{k:05d}" for k in range(9)]
-    found = room._estimate(tree, works, MACHINE, room.Done.nothing(), 0.0, names)
+    found = planned(tree, works, cells=names)
     # 11,000 stars in 113 deg2, and 9 cells of 13.4 deg2
     rows = 9 * 11_000 * 13.4287 / 112.991
     assert found.disk.cells == pytest.approx(150.0 * rows, rel=1e-3)
     assert found.disk.total > found.disk.cells + found.disk.stars
     assert any("0.0 GB are to be downloaded" in note for note in found.notes)
-    plain = room._estimate(settings(), works, MACHINE, room.Done.nothing(), 0.0)
+    plain = planned(settings(), works)
     assert plain.disk.cells == 0.0
 
 
@@ -283,8 +294,8 @@ def test_the_arithmetic_of_a_plan() -> None:
         a_patch(region(), region(group="p/pm_lambda/+001")),
         a_patch(region(group="q/pm_lambda/+000"), name="q"),
     ]
-    done = room.Done({stage: set() for stage in STAGES} | {"stars": {"q"}}, {"q": 11_000}, {})
-    found = room._estimate(tree, works, MACHINE, done, 0.0)
+    done = Done({stage: set() for stage in STAGES} | {"stars": {"q"}}, {"q": 11_000}, {})
+    found = planned(tree, works, done=done)
     presentations, evaluations = region_work(region(), tree)
     each = 1.0 + presentations / 1000.0 + evaluations / 10_000.0
     of = {stage.stage: stage for stage in found.stages}
@@ -302,7 +313,7 @@ def test_the_arithmetic_of_a_plan() -> None:
 def test_trainings_wait_for_a_gpu_and_other_tasks_for_a_worker() -> None:
     works = [a_patch(region(group=f"{p}/pm_lambda/+000"), name=p) for p in ("p", "q")]
     one_gpu = replace(MACHINE, trainers=1)
-    found = room._estimate(settings(), works, one_gpu, room.Done.nothing(), 0.0)
+    found = planned(settings(), works, machine=one_gpu)
     of = {stage.stage: stage for stage in found.stages}
     assert of["scores"].wall == pytest.approx(of["scores"].core)
     assert of["stars"].wall == pytest.approx(of["stars"].core / 2)
@@ -336,7 +347,7 @@ def test_one_worker_is_timed_where_each_has_a_gpu(monkeypatch: pytest.MonkeyPatc
 def test_the_regions_of_a_group_are_one_task() -> None:
     tree = settings()
     grouped = [a_patch(region(), region())]
-    found = room._estimate(tree, grouped, MACHINE, room.Done.nothing(), 0.0)
+    found = planned(tree, grouped)
     presentations, evaluations = region_work(region(), tree)
     assert found.work.tasks == 1
     scores = next(stage for stage in found.stages if stage.stage == "scores")
@@ -428,10 +439,7 @@ def test_the_arithmetic_of_fits() -> None:
     assert cost.seconds(region(), flows) == pytest.approx(6 * 0.1 + 6 * 30.0)
     assert cost.seconds(region(n_sr=100_000), flows) == pytest.approx(6 * 0.1 + 6 * 250.0)
 
-    done = room.Done.nothing()
-    with_fits, without = (
-        room._estimate(tree, [a_patch(region(), region(), fit=c)], MACHINE, done, 0.0) for c in (cost, FREE)
-    )
+    with_fits, without = (planned(tree, [a_patch(region(), region(), fit=c)]) for c in (cost, FREE))
     assert with_fits.core - without.core == pytest.approx(2 * (4 * 0.1 + 0.7))
     assert any("residual.sure" in note for note in with_fits.notes)
     assert with_fits.memory.models >= 1e8

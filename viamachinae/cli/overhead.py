@@ -25,6 +25,7 @@ _COMMANDS = {
     "retry_s": "retry",
     "clean_s": "clean",
     "submit_s": "submit --dry-run",
+    "plan_s": "plan, after the first",
     "run_again_s": "run, with nothing to do",
 }
 

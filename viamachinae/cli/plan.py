@@ -14,7 +14,7 @@ from viamachinae.config.settings import Settings
 from viamachinae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from viamachinae.scan.forecast.estimate import Estimate
+    from viamachinae.scan.forecast.remaining import Estimate, Seen
 
 __all__ = ["duration", "plan", "size"]
 
@@ -23,7 +23,9 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _IDLE = 0.9
 
 
-def plan(settings: Settings, out: Path | None, json_file: Path | None, sample: int) -> None:
+def plan(
+    settings: Settings, out: Path | None, json_file: Path | None, sample: int, *, measure: bool = False
+) -> None:
     """Predict hours, memory and disk of a scan, and print them.
 
     Raises
@@ -36,12 +38,13 @@ def plan(settings: Settings, out: Path | None, json_file: Path | None, sample: i
     from viamachinae.schema.publish import atomic_text
 
     with shown_log():
-        found = estimate(settings, out, sample)
+        found = estimate(settings, out, sample, measure=measure)
     console = Console()
     console.print(_work(found))
     console.print(_stages(found))
     console.print(_needs(found))
-    for line in (*_sureness(found), *found.notes):
+    seen = () if found.seen is None else (_seen(found.seen),)
+    for line in (*_sureness(found), *seen, *found.notes):
         console.print(line, soft_wrap=True, highlight=False)
     if json_file is not None:
         try:
@@ -116,15 +119,32 @@ def _sureness(found: Estimate) -> list[str]:
         f"from {len(found.sampled)} of {work.patches} patches ({', '.join(found.sampled)}){scaled}; "
         f"{work.presentations:.2e} star presentations, {work.evaluations:.2e} evaluations"
     )
+    earlier = (
+        f"measured here at {found.measured_at} (--measure measures again)" if found.kept else "measured here"
+    )
     timed = (
-        f"measured here with {machine.processes} process{'es' * (machine.processes != 1)} at work, each: "
+        f"{earlier} with {machine.processes} process{'es' * (machine.processes != 1)} at work, each: "
         f"training {machine.training:,.0f} stars/s, evaluation {machine.evaluation:,.0f} stars/s; "
         f"loading a patch {duration(found.load)}, a region of interest {1e3 * found.roi:.1f} ms"
     )
-    if machine.share >= _IDLE:
+    if machine.share >= _IDLE or not found.wall:
         return [counted, timed]
     busy = (
-        f"the times are those of an idle machine, and this one is busy: each process got {machine.share:.0%} "
-        f"of a core; as long as that lasts, the wall clock is about {duration(found.wall / machine.share)}"
+        f"the times are those of an idle machine, and this one {'was' if found.kept else 'is'} busy: each "
+        f"process got {machine.share:.0%} of a core; as long as that lasts, the wall clock is about "
+        f"{duration(found.wall / machine.share)}"
     )
     return [counted, timed, busy]
+
+
+def _seen(seen: Seen) -> str:
+    """Say how long score tasks really took."""
+    took = (
+        f"{seen.tasks:,} score task{'s' * (seen.tasks != 1)} took {duration(seen.seconds)} on average where "
+        f"they ran, the forecast said {duration(seen.forecast)}"
+    )
+    if seen.scale == 1.0:
+        return took
+    # The longest may be unlike the mean: it is never scaled down.
+    longest = "" if seen.scale > 1.0 else ", but for the longest"
+    return f"{took}: the time of those left is multiplied by {seen.scale:.3g}{longest}"

@@ -53,13 +53,17 @@ def plan(
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Most patches to load and measure.")] = 2,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure again what an earlier call kept in the folder.")
+    ] = False,
     workers: Workers = None,
 ) -> None:
     """Predict hours, memory and disk of a scan before it starts."""
     from viamachinae.cli import commands
     from viamachinae.cli import plan as driver
 
-    driver.plan(commands.with_runner(commands.settings_of(scan), workers, inline=False), out, json, sample)
+    settings = commands.with_runner(commands.settings_of(scan), workers, inline=False)
+    driver.plan(settings, out, json, sample, measure=measure)
 
 
 @command(epilog="Example: viamachinae fetch scan.toml --out scan")
@@ -94,10 +98,15 @@ def run(  # noqa: PLR0913  an option each
         typer.Option(metavar="I/N", help="Only the I-th of N groups of patches, up to their fragments."),
     ] = None,
     until_walltime: Annotated[
-        str | None, typer.Option(metavar="auto|SECONDS", help="End in time, to be resumed: exit code 75.")
+        str | None,
+        typer.Option(
+            metavar="auto|SECONDS",
+            help="End in time, to be resumed: exit code 75. No task begins within runner.grace of the end.",
+        ),
     ] = None,
     stop_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="End, to be resumed, when this file appears.")
+        Path | None,
+        typer.Option(metavar="FILE", help="End, to be resumed, when this file appears or is touched."),
     ] = None,
 ) -> None:
     """Run a scan, or what is left of it; SIGTERM and SIGUSR2 end it, to be resumed."""
@@ -106,7 +115,12 @@ def run(  # noqa: PLR0913  an option each
 
     settings = commands.with_runner(commands.settings_of(scan), workers, inline=inline)
     options = driver.options_of(
-        yes=yes, offline=offline, stop_file=stop_file, until=until_walltime, group=group
+        yes=yes,
+        offline=offline,
+        stop_file=stop_file,
+        until=until_walltime,
+        group=group,
+        grace=settings.runner.grace,
     )
     driver.run(settings, out, options)
 

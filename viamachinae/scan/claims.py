@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from viamachinae.scan.store import Store
     from viamachinae.scan.task import Task
 
-__all__ = ["BEAT", "Claim", "claimed", "claims"]
+__all__ = ["BEAT", "Claim", "claimed", "claims", "stale_claims", "sweep_claims"]
 
 #: Time between two signs of a process at work (s).
 BEAT = 30.0
+#: A process of another host that gave no sign for so long, by its own clock, counts as gone (s).
+_SILENT = 900.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,17 @@ class Claim:
     beat: int
     tasks: tuple[Mapping[str, Any], ...]
     alive: bool | None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it may be believed: its process lives, or gave a sign not long ago."""
+        if self.alive is not None:
+            return self.alive
+        try:
+            last = datetime.strptime(self.at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            return False
+        return abs(time.time() - last) < _SILENT
 
 
 @contextmanager
@@ -93,6 +107,20 @@ def claims(root: Path) -> list[Claim]:
             life = _lives(host, pid, body.get("birth"))
             found.append(Claim(path, host, pid, str(body["at"]), int(body["beat"]), tasks, life))
     return found
+
+
+def stale_claims(root: Path, *, all_hosts: bool = False) -> Iterator[Path]:
+    """Yield the claims of dead processes of this host, and with ``all_hosts`` all those of other hosts."""
+    for claim in claims(root):
+        if claim.alive is False or (claim.alive is None and all_hosts):
+            yield claim.path
+
+
+def sweep_claims(root: Path) -> None:
+    """Delete the claims of dead processes of this host."""
+    for path in stale_claims(root):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 class _Process:

@@ -52,6 +52,10 @@ class Ledger:
         """Say whether every output of a receipt is there with its size."""
         return all(self.size(relative) == entry["size"] for relative, entry in receipt.outputs.items())
 
+    def misses(self, receipt: Receipt) -> bool:
+        """Say whether an output of a receipt is not there."""
+        return any(self.size(relative) is None for relative in receipt.promised)
+
     def size(self, relative: str) -> int | None:
         """Return the size of a file (bytes), ``None`` when it is not there."""
         if not self._sizes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
@@ -20,9 +18,6 @@ __all__ = ["STATES", "Facts"]
 
 #: What a task can be, worst first: a patch is what the worst of its tasks is.
 STATES = ("SUSPECT", "FAILED", "RUNNING", "BLOCKED", "PENDING", "DONE")
-
-#: A process of another host that gave no sign for so long, by its own clock, counts as gone (s).
-_SILENT = 900.0
 
 
 class Facts:
@@ -48,7 +43,7 @@ class Facts:
             f"{s.stage}/{name}" for s in found for name in s.damaged
         }
         self._running = {
-            str(task.get("id")) for claim in self.claims if _at_work(claim) for task in claim.tasks
+            str(task.get("id")) for claim in self.claims if claim.at_work for task in claim.tasks
         }
         self.failures = {
             name: failure
@@ -60,6 +55,13 @@ class Facts:
             standing.stage: {name: self._state(standing, name) for name in sorted(standing.known)}
             for standing in found
         }
+        # What a killed process left of tasks that were done since is nobody's concern.
+        self.claims = [c for c in self.claims if c.alive is not False or not self._all_done(c)]
+
+    def _all_done(self, claim: Claim) -> bool:
+        """Say whether all that a process was at work on is done."""
+        places = (str(task.get("id")).partition("/") for task in claim.tasks)
+        return all(self.states.get(stage, {}).get(name) == "DONE" for stage, _, name in places)
 
     def _holds(self, failure: Failure, valid: Mapping[str, str]) -> bool:
         try:
@@ -110,14 +112,3 @@ class _Failing:
         if name == SKY:
             return min((self._everywhere, *self._first.values())) < at
         return min(self._everywhere, self._first.get(name.split("/", maxsplit=1)[0], len(STAGES))) < at
-
-
-def _at_work(claim: Claim) -> bool:
-    """Say whether a claim may be believed: its process lives, or gave a sign not long ago."""
-    if claim.alive is not None:
-        return claim.alive
-    try:
-        last = datetime.strptime(claim.at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return False
-    return abs(time.time() - last) < _SILENT

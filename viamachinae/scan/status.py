@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from viamachinae.errors import ConfigError
 from viamachinae.scan import plan
+from viamachinae.scan.books import Books
 from viamachinae.scan.claims import Claim
 from viamachinae.scan.failures import Failure
+from viamachinae.scan.garbage import uncollected
 from viamachinae.scan.ledger import read_ledger
 from viamachinae.scan.results import read_settings
-from viamachinae.scan.standing import Standing, standings
+from viamachinae.scan.standing import Standing
 from viamachinae.scan.states import STATES, Facts
 from viamachinae.scan.store import Store
 from viamachinae.scan.suspects import Suspect
@@ -153,9 +153,9 @@ def status(out: Path) -> list[StageStatus]:
 def scan_status(out: Path) -> ScanStatus:
     """Return where a scan stands.
 
-    A task is DONE when a receipt vouches for it under the settings in the
-    folder's ``scan.toml``, its outputs have their sizes, and the same holds for
-    all its inputs. Outside files are not looked at, and nothing is hashed but
+    A task is DONE when a receipt vouches for it and all its inputs under the
+    settings in the folder's ``scan.toml``, and its outputs have their sizes, or vanished
+    when nothing needs them any more. Outside files are not looked at, and nothing is hashed but
     the plans: :mod:`viamachinae.scan.verify` does.
 
     Raises
@@ -167,8 +167,8 @@ def scan_status(out: Path) -> ScanStatus:
     if not (out / "receipts").is_dir() and not (out / "log").is_dir():
         msg = f"{out}: a scan.toml, but no scan was run here; start it with `viamachinae run`"
         raise ConfigError(msg)
-    with _uncollected():
-        found = standings(store, settings, ledger=read_ledger(out))
+    with uncollected():
+        found = Books(store, settings, read_ledger(out), presume=False).standing()
         facts = Facts(store, settings, found)
     stages = [_of_stage(facts, standing) for standing in found if standing.names != set()]
     workers = sum(stage.states["RUNNING"] for stage in stages)
@@ -186,18 +186,6 @@ def scan_status(out: Path) -> ScanStatus:
         core_seconds_left=left,
         seconds_left=left / workers if left is not None and workers else None,
     )
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile: among a million small values that stay, the search takes a fifth."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def read_patches_table(out: Path) -> Any:

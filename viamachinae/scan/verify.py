@@ -12,14 +12,15 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from viamachinae.config.settings import Settings
+from viamachinae.scan.books import Books
+from viamachinae.scan.faults import fault_of
 from viamachinae.scan.ledger import Ledger, read_ledger, rebuild_index
-from viamachinae.scan.needs import needed
 from viamachinae.scan.receipt import Receipt
 from viamachinae.scan.results import read_settings
-from viamachinae.scan.standing import standings
 from viamachinae.scan.store import ABSENT, Store
 from viamachinae.scan.suspects import Suspect, keep_damaged, suspects
 from viamachinae.scan.task import Task, TaskRef
@@ -42,6 +43,8 @@ class Verdict:
         Files whose bytes are not those of their receipts.
     vanished : list of str
         Files that receipts vouch for and that are not there.
+    unanswered : list of str
+        Files that the system could not read, and why; that says nothing of their bytes.
     unreadable : list of str
         Files in the place of receipts that are none.
     redo : list of str
@@ -50,7 +53,7 @@ class Verdict:
         Tasks whose vanished results no task left to do reads.
     undone : list of str
         Tasks of the scan, as far as they are known, that have no receipt: they were never done, or their
-        receipts vanished.
+        receipts vanished. Cells are not among them, since loaded stars need none.
     left : int
         Results of other settings than those in ``scan.toml``; they are not read.
     suspects : list of Suspect
@@ -61,6 +64,7 @@ class Verdict:
     bytes: int = 0
     damaged: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     redo: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
@@ -100,13 +104,14 @@ def verify(
         The folder holds no scan, or its settings cannot be read.
     """
     settings, store = read_settings(out), Store(out)
-    books = _Books(store, settings, read_ledger(out, index=False))
+    books = Books(store, settings, read_ledger(out, index=False))
     n_receipts = sum(map(len, books.ledger.receipts.values()))
     verdict = Verdict(left=n_receipts - len(books.holding), undone=books.undone)
     verdict.unreadable = [str(path.relative_to(out)) for path in books.ledger.unreadable]
     damaged = _hash_all(store, books.holding.values(), verdict, threads, heard)
-    redo = needed(books.found, books.vanished, set(damaged))
-    verdict.redo = sorted((books.vanished | damaged.keys()) & redo)
+    _look_again(store, books, damaged, verdict)
+    redo = books.lost(damaged)
+    verdict.redo = sorted(redo)
     verdict.gone = sorted(books.vanished - redo)
     if not dry_run:
         _act(store, books, damaged, verdict)
@@ -129,43 +134,15 @@ def replan(store: Store, settings: Settings) -> list[str]:
         The scan.
     """
     ledger = read_ledger(store.root)
-    if not any(_missing(ledger, r) for found in ledger.receipts.values() for r in found.values()):
+    if not any(ledger.misses(r) for found in ledger.receipts.values() for r in found.values()):
         return []
-    books = _Books(store, settings, ledger)
-    redo = books.vanished & needed(books.found, books.vanished, set())
+    books = Books(store, settings, ledger)
+    redo = books.lost()
     for name in redo:
         store.withdraw(books.holding[name].ref, books.holding[name])
     for name in books.vanished - redo:
         _note_gone(store, books.ledger, books.holding[name])
     return sorted(redo)
-
-
-class _Books:
-    """What the receipts of a folder say of a scan.
-
-    A result whose receipt is missing is presumed to come back under its key, so that what was made from it
-    stands.
-    """
-
-    def __init__(self, store: Store, settings: Settings, ledger: Ledger) -> None:
-        self.ledger = ledger
-        receipts = [receipt for stage in ledger.receipts.values() for receipt in stage.values()]
-        there = {receipt.ref.id for receipt in receipts}
-        wanted = {ref.id: ref.key for receipt in receipts for ref in receipt.inputs}
-        presumed = {name: key for name, key in wanted.items() if name not in there}
-        self.found = standings(store, settings, files=False, ledger=ledger, presumed=presumed)
-        self.holding = {r.ref.id: r for standing in self.found for r in standing.receipts.values()}
-        self.vanished = {name for name, r in self.holding.items() if _missing(ledger, r)}
-
-    @property
-    def undone(self) -> list[str]:
-        """The tasks of the scan that are known and have no receipt; of cells only those that are needed."""
-        return [
-            f"{standing.stage}/{name}"
-            for standing in self.found
-            for name in sorted(standing.known - standing.receipts.keys())
-            if standing.stage != "cells"
-        ]
 
 
 def withdraw_damaged(store: Store, task: Task) -> list[str]:
@@ -200,24 +177,20 @@ def _hash_all(
     heard: Callable[[int, int], None] | None,
 ) -> dict[str, list[tuple[str, str]]]:
     """Hash every output; return task -> (file, its hash) of those that differ, and count in the verdict."""
-
-    def digest(job: tuple[Receipt, str]) -> tuple[Receipt, str, str | None]:
-        receipt, relative = job
-        try:
-            return receipt, relative, file_sha256(store.root / relative)
-        except ABSENT:
-            return receipt, relative, None
-
     damaged: dict[str, list[tuple[str, str]]] = {}
-    jobs = ((receipt, relative) for receipt in receipts for relative in receipt.outputs)
+    jobs = ((receipt, relative) for receipt in receipts for relative in receipt.promised)
     with ThreadPoolExecutor(threads) as pool:
-        for receipt, relative, found in pool.map(digest, jobs):
+        for receipt, relative, found in pool.map(partial(_digest, store), jobs):
             if found is None:
-                verdict.vanished.append(relative)
+                if relative in receipt.outputs:
+                    verdict.vanished.append(relative)
+                continue
+            if isinstance(found, OSError):
+                verdict.unanswered.append(f"{relative}: {found.strerror}")
                 continue
             verdict.files += 1
-            verdict.bytes += int(receipt.outputs[relative]["size"])
-            if found != receipt.outputs[relative]["sha256"]:
+            verdict.bytes += int(receipt.promised[relative]["size"])
+            if found != receipt.promised[relative]["sha256"]:
                 verdict.damaged.append(relative)
                 damaged.setdefault(receipt.ref.id, []).append((relative, found))
             if heard is not None:
@@ -225,22 +198,39 @@ def _hash_all(
     return damaged
 
 
-def _missing(ledger: Ledger, receipt: Receipt) -> bool:
-    return any(ledger.size(relative) is None for relative in receipt.promised)
+def _digest(store: Store, job: tuple[Receipt, str]) -> tuple[Receipt, str, str | OSError | None]:
+    """Hash a file; ``None`` when it is not there, an error when the system cannot say."""
+    receipt, relative = job
+    try:
+        return receipt, relative, file_sha256(store.root / relative)
+    except ABSENT:
+        return receipt, relative, None
+    except OSError as error:
+        if fault_of(error) is None:
+            raise
+        return receipt, relative, error
 
 
-def _act(store: Store, books: _Books, damaged: Mapping[str, list[tuple[str, str]]], verdict: Verdict) -> None:
+def _look_again(
+    store: Store, books: Books, damaged: dict[str, list[tuple[str, str]]], verdict: Verdict
+) -> None:
+    """Take back what a run made anew while files were read: the old receipt vouched for other bytes."""
+    for name in list(damaged):
+        receipt = books.holding[name]
+        if store.receipt(receipt.ref) != receipt:
+            again = {relative for relative, _ in damaged.pop(name)}
+            verdict.damaged = [relative for relative in verdict.damaged if relative not in again]
+
+
+def _act(store: Store, books: Books, damaged: Mapping[str, list[tuple[str, str]]], verdict: Verdict) -> None:
     """Keep damaged files aside, withdraw what must be done again, and mark what may stay away.
 
-    A run may have made results anew since they were read: only receipts that stand unchanged are touched.
+    Only receipts that stand unchanged are touched.
     """
     for name, files in damaged.items():
-        receipt = books.holding[name]
         for relative, found in files:
-            logger.warning("%s is suspect: %s is not as it was published", name, relative)
-            ours = store.receipt(receipt.ref)
-            if ours == receipt and not store.intact(receipt, relative):
-                keep_damaged(store.root, receipt, relative, found)
+            logger.info("%s is suspect: %s is not as it was published", name, relative)
+            keep_damaged(store.root, books.holding[name], relative, found)
     for name in verdict.redo:
         store.withdraw(books.holding[name].ref, books.holding[name])
     for name in verdict.gone:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from viamachinae.config.settings import Settings
@@ -87,6 +89,10 @@ class Disk:
         """The finished folder."""
         return self.cells + self.stars + self.scores + self.lines + self.models + self.rest
 
+    def of_folder(self, tasks: int, there: float) -> Disk:
+        """Return it with the receipts of so many tasks, and what is in the folder (bytes)."""
+        return replace(self, rest=self.rest + tasks * _RECEIPT, there=there)
+
 
 def memory(settings: Settings, works: Sequence[PatchWork], machine: Machine) -> Memory:
     """Return the peak memory: the largest patch sets it."""
@@ -135,8 +141,8 @@ def cell_sources(settings: Settings, works: Sequence[PatchWork]) -> float:
     return stars * math.pi / (3.0 * 4.0**settings.archive.cell_order) / patch
 
 
-def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, cells: int, there: float) -> Disk:
-    """Return the sizes of the published files.
+def disk(settings: Settings, works: Sequence[PatchWork], cells: int) -> Disk:
+    """Return the sizes of the published files, without receipts and what is there already.
 
     Parameters
     ----------
@@ -144,10 +150,8 @@ def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, cells: int,
         The scan.
     works : sequence of PatchWork
         Its patches.
-    tasks, cells : int
-        Its tasks, and those of them that download a cell.
-    there : float
-        Bytes that are in its folder now.
+    cells : int
+        Its tasks that download a cell.
     """
     regions = [region for work in works for region in work.regions]
     groups = len({region.group for region in regions})
@@ -175,11 +179,21 @@ def disk(settings: Settings, works: Sequence[PatchWork], tasks: int, cells: int,
         lines=n_rois * (_ROI_ROW + _ROI_STAR * settings.roi.n_top)
         + len(works) * (_ROI_FILE + _FRAGMENT_FILE),
         models=models,
-        rest=_SKY_FILES + len(works) * _PAGE_OF_PATCH + tasks * _RECEIPT,
-        there=there,
+        rest=_SKY_FILES + len(works) * _PAGE_OF_PATCH,
+        there=0.0,
     )
 
 
 def folder_size(folder: Path) -> float:
     """Return the bytes of all files in a folder; 0 where there is none."""
-    return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+    total, waiting = 0, [str(folder)]
+    while waiting:
+        # What a run deletes or moves meanwhile is not counted.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat().st_size if entry.is_file() else 0
+    return float(total)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,13 @@ from numpy.typing import NDArray
 from viamachinae.config.settings import MockSettings, Settings
 from viamachinae.scan.forecast.fits import FitCost, fit_cost
 from viamachinae.scan.masking import masks_near
-
-if TYPE_CHECKING:
-    from viamachinae.streams.regions import SignalRegion
-
-    _Window = tuple[SignalRegion, int, int, int, int]
+from viamachinae.streams.regions import SignalRegion
 
 __all__ = ["Sample", "load_sample", "star_weights"]
 
 logger = logging.getLogger(__name__)
+
+_Window = tuple[SignalRegion, int, int, int, int]
 
 #: Rows of the star tables up to which all positions are read to count the stars of the patches.
 _MOST_POSITIONS = 50_000_000

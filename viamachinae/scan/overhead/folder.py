@@ -75,7 +75,12 @@ def fake_settings(tasks: int) -> Settings:
         dec = math.degrees(math.asin((2 * i + 1) / n - 1))
         centres.append([360.0 * (i * _GOLDEN % 1.0), dec])
     return Settings.model_validate(
-        {"scan": {"name": "fake"}, "patches": {"centres": centres}, "regions": {"group_size": 1}}
+        {
+            "scan": {"name": "fake"},
+            "patches": {"centres": centres},
+            "regions": {"group_size": 1},
+            "mock": {"density": 0.05},  # what a plan loads
+        }
     )
 
 

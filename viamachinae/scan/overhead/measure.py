@@ -30,6 +30,7 @@ the way a scan runs its own. The result is one flat table of names and values:
 ``status_map_s``                the same with ``--map``
 ``retry_s``, ``clean_s``        these commands on the same folder (s)
 ``submit_s``                    likewise, with ``--dry-run``
+``plan_s``                      likewise, when an earlier call has measured
 ``run_again_s``                 ``viamachinae run`` where nothing is left to do (s)
 ``patch_stars``                 stars of a patch that a task reads
 ``patch_read_s``                its time, hash compared, from the page cache (s)
