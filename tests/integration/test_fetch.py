@@ -246,13 +246,27 @@ def names_of(out: Path) -> list[str]:
     return list(pq.read_table(out / "patches.parquet").to_pandas()["patch"])
 
 
+@pytest.fixture
+def forgetting():
+    """Forget what is remembered of the masks, before and after a test; return how."""
+
+    def forget():
+        for remembered in (masking._circles_key, masking._known_circles):
+            remembered.cache_clear()
+
+    forget()
+    yield forget
+    forget()
+
+
 def test_another_table_of_known_objects_redoes_the_table_of_masks(
-    archive: Archive, tmp_path: Path, monkeypatch
+    archive: Archive, tmp_path: Path, monkeypatch, forgetting
 ):
     run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
     known = masking.masks_of(scan())
     more = known.iloc[[0]].assign(name="new galaxy", ra=147.5, dec=23.5, radius=0.5)
-    monkeypatch.setattr(masking, "masks_of", lambda settings: pd.concat([known, more], ignore_index=True))
+    monkeypatch.setattr(masking, "_known", lambda *_: pd.concat([known, more], ignore_index=True))
+    forgetting()
     assert status(tmp_path)[0].done == 0
     again = run_scan(scan(), tmp_path, runner=InlineRunner(), stars_only=True)
     assert again.done_now == {"patches": 1, "cells": 0, "stars": 1}

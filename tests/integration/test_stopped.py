@@ -140,3 +140,23 @@ def test_a_scan_on_ray_that_is_stopped_goes_on_to_the_same_result(
     # A worker can outlive its killed scan for a moment: what it leaves half written goes with the next run.
     run_scan(Settings.model_validate(TREE), out, runner=ray_runner)
     assert not list(out.rglob("*.tmp"))
+
+
+def test_workers_take_no_module_from_the_folder_that_a_run_is_started_in(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    for name in ("viamachinae/__init__.py", "random.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('not this one')\n")
+    out, toml = shutil.copytree(undisturbed, tmp_path / "out"), tmp_path / "scan.toml"
+    for stage in ("scores", "lines", "fragments", "streams", "report"):
+        shutil.rmtree(out / "receipts" / stage)
+    toml.write_text(dump(Settings.model_validate({**TREE, "runner": {"workers": 1}})), encoding="utf-8")
+    program = Path(sys.executable).with_name("viamachinae")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [program, "run", "scan.toml", "--out", "out"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == ExitCode.COMPLETE, done.stderr
+    assert file_sha256(out / "members.parquet") == file_sha256(undisturbed / "members.parquet")

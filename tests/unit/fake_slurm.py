@@ -71,7 +71,7 @@ state({{"number": number, "script": script, "words": words, "codes": codes, "res
 _SQUEUE = """
 import pathlib, sys
 queue = pathlib.Path({home!r}, "queue")
-print((queue.read_text() if queue.exists() else "") if "--format=%A" in sys.argv else "2030-01-01T00:00:00")
+print((queue.read_text() if queue.exists() else "") if "--format=%F" in sys.argv else "2030-01-01T00:00:00")
 """
 
 _SCONTROL = """

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_scan import NAMES, STAGES, run
+from fake_scan import NAMES, STAGES, run, settings
 
-from viamachinae.errors import DataError, ResumeError, TaskError
-from viamachinae.scan import attempt as attempts
+from viamachinae.errors import ConfigError, DataError, ResumeError, TaskError
 from viamachinae.scan import store as store_module
 from viamachinae.scan import verify as verify_module
-from viamachinae.scan.attempt import Attempt, Fault
+from viamachinae.scan.agenda import Agenda
+from viamachinae.scan.attempt import Attempt, Fault, rest_after
+from viamachinae.scan.claims import claimed
 from viamachinae.scan.faults import fault_of
+from viamachinae.scan.interrupt import Stop
+from viamachinae.scan.options import RunOptions
+from viamachinae.scan.outcome import Outcome
 from viamachinae.scan.retry import retry
+from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.status import scan_status
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task
 from viamachinae.scan.verify import verify
 from viamachinae.schema.publish import file_sha256
+
+STRICT = RunOptions(agree=lambda _: False)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,14 @@ def out(done: Path, tmp_path: Path) -> Path:
 def restless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note the rests of a worker instead of resting."""
     rests: list[float] = []
-    monkeypatch.setattr("viamachinae.scan.runner.time.sleep", lambda s: rests.append(s) if s else None)
+
+    def noted(faults: int) -> float:
+        if faults:
+            rests.append(rest_after(faults))
+        return 0.0
+
+    monkeypatch.setattr("viamachinae.scan.runner.rest_after", noted)
+    monkeypatch.setattr("viamachinae.scan.runner._met", [0])
     return rests
 
 
@@ -62,11 +77,14 @@ def failing(folder: str, number: int = errno.EIO, times: int = 10**6) -> Any:
 
 
 def test_a_file_system_that_fails_takes_no_receipt(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = everything(out)
+    before = {name for name in everything(out) if not name.startswith("index/")}
     for module in (store_module, verify_module):
         monkeypatch.setattr(module, "file_sha256", failing("scores"))
-    with pytest.raises(OSError, match="no answer"):
-        verify(out)
+    verdict = verify(out)
+    assert len(verdict.unanswered) == 6
+    assert "no answer" in verdict.unanswered[0]
+    assert not verdict.damaged
+    assert not verdict.vanished
     receipt = Store(out).receipts("scores")[0]
     with pytest.raises(OSError, match="no answer"):
         Store(out).verified(receipt.ref, f"scores/{receipt.name}.parquet")
@@ -88,9 +106,10 @@ def test_a_file_system_that_stays_away_ends_the_run(
     for receipt in Store(out).receipts("scores"):
         Store(out).withdraw(receipt.ref)
     monkeypatch.setattr(store_module, "file_sha256", failing("stars"))
-    with pytest.raises(ResumeError, match="met a file system that fails 4 times"):
+    monkeypatch.setattr("viamachinae.scan.agenda._OUTAGE", 0.0)
+    with pytest.raises(ResumeError, match="as did the 3 before it"):
         run(out)
-    assert restless == [15.0, 60.0, 240.0] * 3  # three tasks of six
+    assert restless == [15.0, 60.0, 240.0, 240.0]  # each by another task
     assert len(Store(out).receipts("stars")) == 2
 
 
@@ -118,14 +137,70 @@ def test_errors_are_told_from_faults() -> None:
     wrapped.__cause__ = OSError(errno.EIO, "Input/output error")
     assert fault_of(wrapped) is Fault.STORAGE
     assert fault_of(RuntimeError("CUDA error: uncorrectable ECC error encountered")) is Fault.DEVICE
-    assert fault_of(OSError(errno.EROFS, "Read-only file system")) is Fault.FULL
+    assert fault_of(OSError(errno.EROFS, "Read-only file system")) is Fault.STORAGE
+    assert fault_of(RuntimeError("CUDA error: out of memory")) is Fault.MEMORY
+    assert fault_of(RuntimeError("CUDA error: device-side assert triggered")) is None
     assert fault_of(FileNotFoundError(errno.ENOENT, "x")) is None
     assert fault_of(PermissionError(errno.EACCES, "x")) is None
 
 
-def test_the_last_try_is_not_followed_by_a_rest() -> None:
-    for fault, further in attempts.FURTHER.items():
-        assert Attempt((fault,) * further).rest(fault) == 0.0
+def sick_and_well(running: int) -> tuple[Agenda, list[tuple[Task, Attempt]]]:
+    """Return an agenda of tasks of which some run already, on nodes that are well."""
+    agenda = Agenda([Task("scores", f"t{i}", "", weight=100.0 - i) for i in range(20)])
+    return agenda, [taken for _ in range(running) if (taken := agenda.take()) is not None]
+
+
+def fails(agenda: Agenda) -> str:
+    taken = agenda.take()
+    assert taken is not None
+    task, attempt = taken
+    assert agenda.settle(Outcome(task, error="EIO", fault=Fault.STORAGE), attempt) is None
+    return task.name
+
+
+def test_a_node_that_fails_takes_no_task_twice_and_ends_no_run_in_which_another_is_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("viamachinae.scan.agenda._OUTAGE", 0.0)
+    agenda, on_the_well_node = sick_and_well(running=1)
+    failed = [fails(agenda) for _ in range(10)]
+    assert len(set(failed)) == 10
+    (task, attempt) = on_the_well_node[0]
+    assert agenda.settle(Outcome(task, {}, seconds=1.0), attempt) is not None
+    # Three more tell nothing; the fourth does, with no task left that ran before them.
+    for _ in range(3):
+        fails(agenda)
+    with pytest.raises(ResumeError):
+        fails(agenda)
+
+
+def test_an_outage_has_to_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("viamachinae.scan.agenda.time.monotonic", lambda: now[0])
+    agenda, _ = sick_and_well(running=0)
+    for _ in range(12):
+        now[0] += 20.0
+        fails(agenda)
+    now[0] += 100.0
+    with pytest.raises(ResumeError, match="for 5 minutes"):
+        fails(agenda)
+
+
+def test_a_worker_rests_longer_the_more_faults_it_meets_in_a_row() -> None:
+    assert [rest_after(n) for n in range(6)] == [0.0, 15.0, 60.0, 240.0, 240.0, 240.0]
+
+
+def test_a_rest_ends_when_the_run_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("viamachinae.scan.runner._met", [5])
+    stop = Stop(grace=30.0)
+
+    def fn(task: Task, attempt: Attempt) -> dict[str, Any]:
+        stop.ask("enough")
+        raise OSError(errno.EIO, "Input/output error")
+
+    began = time.monotonic()
+    assert list(InlineRunner().run([Task("scores", "t", "")], fn, stop)) == []
+    assert time.monotonic() - began < 5.0
 
 
 # --- receipts that vanish, results that change while they are read ---------------------------------------
@@ -158,7 +233,8 @@ def test_verify_leaves_alone_what_a_run_publishes_meanwhile(
 
     monkeypatch.setattr(verify_module, "file_sha256", lambda path: "another")
     verdict = verify(out, threads=1, heard=heard)
-    assert relative in verdict.damaged
+    assert relative not in verdict.damaged
+    assert verdict.damaged  # all others
     assert (out / relative).read_bytes() == fresh
     (after,) = store.receipts("report")
     assert after.body["seconds"] == 99.0
@@ -213,6 +289,49 @@ def test_what_is_marked_gone_keeps_its_provenance_and_never_lacks_a_receipt(
     (after, *_) = Store(out).receipts("stars")
     assert after.gone == before.outputs
     assert after.body["versions"] == before.body["versions"]
+
+
+def test_the_price_of_a_change_names_what_it_brings_back(out: Path) -> None:
+    for folder in ("stars", "scores", "regions"):
+        shutil.rmtree(out / folder)
+    with pytest.raises(
+        ConfigError, match=r"2 of lines.*are gone and these need them: 2 of stars, 6 of scores"
+    ):
+        run(out, settings(lines={"n_angle": 90}), STRICT)
+
+
+def test_status_of_a_purged_scan_is_what_a_run_finds(out: Path) -> None:
+    shutil.rmtree(out / "stars")
+    assert all(stage.done == stage.total for stage in scan_status(out).stages)
+    Store(out).withdraw(Store(out).receipts("lines")[0].ref)
+    left = {stage.stage: stage.total - stage.done for stage in scan_status(out).stages if stage.total}
+    assert {stage: n for stage, n in left.items() if n} == {
+        "stars": 2,
+        "lines": 1,
+        "fragments": 1,
+        "streams": 1,
+        "report": 1,
+    }
+
+
+def test_other_settings_than_those_of_a_run_at_work_are_asked_for(out: Path) -> None:
+    store = Store(out)
+    (receipt, *_) = store.receipts("lines")
+    for stage in ("fragments", "streams", "report"):
+        for later in store.receipts(stage):
+            store.withdraw(later.ref)
+    with claimed(store, receipt.task), pytest.raises(ConfigError, match="at work on the folder"):
+        run(out, settings(fragments={"max_angle": 9.0}), STRICT)
+    assert run(out, settings(fragments={"max_angle": 9.0}), STRICT)["fragments"] == 2
+
+
+def test_a_file_that_came_back_damaged_is_found(out: Path, tmp_path: Path) -> None:
+    shutil.move(out / "stars", tmp_path / "stars")
+    assert not run(out)
+    (path, *_) = sorted((tmp_path / "stars").iterdir())
+    path.write_bytes(b"x" * path.stat().st_size)
+    shutil.move(tmp_path / "stars", out / "stars")
+    assert verify(out).damaged == [f"stars/{path.name}"]
 
 
 # --- tasks that failed before ----------------------------------------------------------------------------

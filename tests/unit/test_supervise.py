@@ -63,11 +63,39 @@ def test_codes_of_ours_are_handed_up(
 def test_a_lost_run_is_started_again_and_not_for_ever(
     started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = started("os.kill(os.getpid(), signal.SIGKILL)")
+    process = started(
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        before="from viamachinae.cli import supervise\nsupervise._HARDLY = 0\n",
+    )
     said, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.RESUME
     assert runs(tmp_path) == 4
     assert said.count("it is started again") == 3
+
+
+def test_runs_that_all_die_at_once_do_not_come_back(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = started("os.kill(os.getpid(), signal.SIGSEGV)")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.FAILED
+    assert runs(tmp_path) == 4
+    assert "does not come back" in said
+
+
+def test_a_signal_between_two_runs_is_no_way_out_of_our_codes(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    slow = """
+from viamachinae.cli import supervise
+import time
+supervise.end_all = lambda entry: time.sleep(3)
+"""
+    process = started("os.kill(os.getpid(), signal.SIGKILL)", before=slow)
+    wait_for_runs(tmp_path, 1)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process) == ExitCode.RESUME
+    assert runs(tmp_path) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])

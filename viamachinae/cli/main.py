@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import typer
 from viamachinae import __version__
 from viamachinae.cli import benchmark, data, keeping, results, searching, supervise
 from viamachinae.errors import ExitCode, ViaMachinaeError
+from viamachinae.scan.faults import refused
 
 __all__ = ["app", "main"]
 
@@ -34,9 +34,6 @@ for part in (benchmark, data):
 
 #: How typer and click end: wrong usage, abort, Ctrl-C.
 _TRANSLATED = {2: ExitCode.CONFIG, 1: ExitCode.RESUME, 130: ExitCode.RESUME}
-
-#: Faults of the machine, which a traceback would not explain better.
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def _version(shown: bool) -> None:
@@ -80,17 +77,18 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         _complain("interrupted; run the same command again")
         return int(ExitCode.RESUME)
     except Exception as error:  # noqa: BLE001  the last stop: a defect still ends with a code of ours
-        _last_words(error)
-        return int(ExitCode.FAILED)
+        return _last_words(error)
     return int(ExitCode.COMPLETE)
 
 
-def _last_words(error: Exception) -> None:
-    if isinstance(error, OSError) and error.errno in _REFUSED:
-        _complain(f"the system refused: {error}; look at permissions and free space, then run this again")
-        return
+def _last_words(error: Exception) -> int:
+    ending = refused(error) if isinstance(error, OSError) else None
+    if ending is not None:
+        _complain(str(ending))
+        return int(ending.exit_code)
     traceback.print_exception(error)
     _complain(f"this is a defect of viamachinae, not of your input: {type(error).__name__}: {error}")
+    return int(ExitCode.FAILED)
 
 
 def _complain(message: str) -> None:

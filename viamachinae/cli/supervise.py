@@ -16,7 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Self
 
 from viamachinae.errors import ExitCode
 from viamachinae.scan.interrupt import STALE, signature
@@ -31,6 +32,8 @@ _RUN = "VIAMACHINAE_RUN"
 
 #: Runs in all; after the last the batch system may try another node.
 _RUNS = 4
+#: Runs that all ended sooner than this (s) will do so another time too.
+_HARDLY = 30.0
 #: Signals that are handed down. Ctrl-C reaches every process of a terminal by itself.
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 _DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -56,19 +59,25 @@ def supervise(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     # What lies at the stop file's place now is not meant for this command, whichever process looks.
     stale = os.environ.get(STALE, signature(_stop_file(arguments)))
     environment = {**os.environ, BEGAN: str(time.time()), _RUN: mark, STALE: stale}
-    with ended_with_us(f"{_RUN}={mark}"):
+    lived = 0.0
+    with ended_with_us(f"{_RUN}={mark}"), _Signals() as signals:
         for left in reversed(range(_RUNS)):
-            code, asked = _once(_command(arguments), environment)
+            began = time.monotonic()
+            code = signals.run(_command(arguments), environment)
+            lived = max(lived, time.monotonic() - began)
             if code in list(ExitCode):
                 return code
             # What the next run would meet half dead: workers that still publish, Ray's own processes.
             end_all(f"{_RUN}={mark}")
-            if asked:
+            if signals.heard:
                 say("ended by a signal; every finished task is kept, run the same command again")
-                break
+                return ExitCode.RESUME
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             then = "it is started again" if left else "run the same command again"
             say(f"the run was lost ({how}: Ray or the system ended it); every finished task is kept, {then}")
+    if lived < _HARDLY:
+        say("it never came far: another time would end alike, so a batch job does not come back")
+        return ExitCode.FAILED
     return ExitCode.RESUME
 
 
@@ -85,31 +94,52 @@ def _stop_file(arguments: Sequence[str]) -> Path | None:
     return None
 
 
-def _once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
-    """Run a command; return its exit code, and whether it was handed a signal that ends it."""
-    # nohup has SIGHUP ignored already, and so it stays.
-    handed = [number for number in _HANDED_DOWN if signal.getsignal(number) != signal.SIG_IGN]
-    waiting: list[int] = []
-    heard: list[int] = []
-    numbers = (*handed, signal.SIGINT)
-    before = {n: signal.signal(n, lambda number, _frame: waiting.append(number)) for n in numbers}
-    try:
+class _Signals:
+    """Hands the signals that end a run down to it, and remembers that there were any."""
+
+    def __init__(self) -> None:
+        self.heard = False
+        self._child: subprocess.Popen[bytes] | None = None
+        self._waiting: list[int] = []
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        # nohup has SIGHUP ignored already, and so it stays.
+        handed = [number for number in _HANDED_DOWN if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._hear) for number in handed}
+        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Run a command; return its exit code."""
         # Single-threaded so far: the function runs safely in the child.
         child = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509
+        self._child = child
+        while self._waiting:
+            child.send_signal(self._waiting.pop(0))
+        try:
+            return child.wait()
+        finally:
+            self._child = None
 
-        def hand_down(number: int, _frame: FrameType | None) -> None:
-            heard.append(number)
-            child.send_signal(number)
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        self.heard = True
+        if self._child is None:
+            self._waiting.append(number)
+        else:
+            self._child.send_signal(number)
 
-        for number in handed:
-            signal.signal(number, hand_down)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for early in waiting:
-            child.send_signal(early)
-        return child.wait(), bool(waiting or heard)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Pass a Ctrl-C on to a run that is about to begin: a terminal tells one that has begun."""
+        self.heard = True
+        if self._child is None:
+            self._hear(number, frame)
 
 
 def _die_with_parent() -> None:

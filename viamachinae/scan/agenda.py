@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from viamachinae.scan.attempt import Attempt, Fault
+from viamachinae.errors import ResumeError
+from viamachinae.scan.attempt import RESTING, Attempt, Fault
 from viamachinae.scan.interrupt import NEVER, Stop
 from viamachinae.scan.outcome import Outcome
 from viamachinae.scan.task import Task
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: Ended tasks from which the time of the next one is foretold, and the part of them that were as quick.
 _REMEMBERED, _QUANTILE = 50, 0.9
+#: Faults of file systems or GPUs in a row, and the time since the first of them (s), that end the run.
+_SICK, _OUTAGE = 4, 300.0
 
 
 class Agenda:
@@ -40,6 +44,8 @@ class Agenda:
         self._tasks = [(task, Attempt()) for task in tasks]
         self._places = {task.id: i for i, task in enumerate(tasks)}
         self._paces: deque[float] = deque(maxlen=_REMEMBERED)
+        self._running: dict[str, float] = {}
+        self._sick, self._since = 0, 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -53,13 +59,22 @@ class Agenda:
         if i == 0:
             return None
         _, position = self._waiting.pop(i - 1)
-        return self._tasks[-position]
+        task, attempt = self._tasks[-position]
+        self._running[task.id] = time.monotonic()
+        return task, attempt
 
     def settle(self, outcome: Outcome, attempt: Attempt) -> Outcome | None:
-        """Return how a task ended for good; ``None`` when it goes back for another try."""
+        """Return how a task ended for good; ``None`` when it goes back for another try.
+
+        Raises
+        ------
+        ResumeError
+            For some minutes nothing but file systems or GPUs that fail was met, by several tasks.
+        """
         task, fault = outcome.task, outcome.fault
         if outcome.ok:
             self._paces.append(outcome.seconds / _weight(task))
+        self._look_after(outcome)
         outcome = replace(outcome, attempt=attempt.number)
         if fault is None:
             return outcome
@@ -71,8 +86,32 @@ class Agenda:
         logger.warning("%s %s (%s); try %d follows%s", task.id, fault, cause, following.number, part)
         place = self._places[task.id]
         self._tasks[place] = (task, following)
-        insort(self._waiting, (_weight(task), -place))
+        # The node that failed it is free first: others shall have it.
+        weight = 0.0 if fault in RESTING else _weight(task)
+        insort(self._waiting, (weight, -place))
         return None
+
+    def _look_after(self, outcome: Outcome) -> None:
+        """End the run when no node does anything but fail.
+
+        A task that has run since before the first fault may lie on a node that is well.
+        """
+        self._running.pop(outcome.task.id, None)
+        if outcome.fault not in RESTING:
+            self._sick = 0
+            return
+        if not self._sick:
+            self._since = time.monotonic()
+        self._sick += 1
+        well = any(start < self._since for start in self._running.values())
+        if self._sick >= _SICK and time.monotonic() - self._since >= _OUTAGE and not well:
+            minutes = (time.monotonic() - self._since) / 60.0
+            msg = (
+                f"{outcome.task.id} {outcome.fault} ({outcome.error}), as did the {self._sick - 1} before "
+                f"it, for {minutes:.0f} minutes: look at the machine, and run the same "
+                "command again; every finished task is kept"
+            )
+            raise ResumeError(msg)
 
     def _heaviest(self) -> float:
         """Return the weight of the heaviest task that can end in time."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["FURTHER", "Attempt", "Fault"]
+__all__ = ["FURTHER", "RESTING", "Attempt", "Fault", "rest_after"]
 
 
 class Fault(StrEnum):
@@ -33,12 +33,10 @@ FURTHER: Mapping[Fault, int] = {
 #: Faults after which a task may use half the memory: a kernel short of memory kills without a word.
 _SMALLER = (Fault.MEMORY, Fault.WORKER)
 
-#: How long a worker rests after each fault of this kind (s). A server may come back; and a node that fails
-#: every task at once would else be the one that is always free for the next.
-_RESTS: Mapping[Fault, tuple[float, ...]] = {
-    Fault.STORAGE: (15.0, 60.0, 240.0),
-    Fault.DEVICE: (15.0, 60.0, 240.0),
-}
+#: Faults that a worker rests after, and how long (s), the more of them it met in a row. A server may come
+#: back; and a node that fails every task at once would else be the one that is always free for the next.
+RESTING = (Fault.STORAGE, Fault.DEVICE)
+_RESTS = (15.0, 60.0, 240.0)
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,7 @@ class Attempt:
         following = Attempt((*self.faults, fault))
         return following if following.faults.count(fault) <= FURTHER[fault] else None
 
-    def rest(self, fault: Fault | None) -> float:
-        """Return how long the worker that met a fault waits before it takes another task (s)."""
-        rests = _RESTS.get(fault, ()) if fault is not None else ()
-        met = self.faults.count(fault) if fault is not None else 0
-        return rests[met] if met < len(rests) else 0.0
+
+def rest_after(faults: int) -> float:
+    """Return how long a worker rests that met so many faults of :data:`RESTING` in a row (s)."""
+    return _RESTS[min(faults, len(_RESTS)) - 1] if faults else 0.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from viamachinae.config.settings import Settings
 from viamachinae.scan import plan
+from viamachinae.scan.books import Books
+from viamachinae.scan.claims import claims
 from viamachinae.scan.ledger import Ledger, read_ledger
 from viamachinae.scan.receipt import Receipt
 from viamachinae.scan.sections import STAGES, VERSIONS, settings_hash
@@ -47,6 +49,10 @@ class Changes:
         Whether the tables of known objects, which are masked, are others.
     readable : bool
         Whether the settings before could be read.
+    needed : mapping
+        Stage -> results that vanished, and that those which are made anew read.
+    at_work : tuple of str
+        Processes of a run that is at work on the folder: it would end.
     """
 
     out: Path
@@ -57,13 +63,21 @@ class Changes:
     edited: tuple[str, ...] = ()
     masks: bool = False
     readable: bool = True
+    needed: Mapping[str, int] = field(default_factory=dict)
+    at_work: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         said = f"{'; '.join(self._reasons())}: "
         if not self.redone:
-            return said + "no finished task is made anew"
-        redone = ", ".join(f"{n} of {stage}" for stage, n in self.redone.items())
-        return said + f"finished tasks that are made anew: {redone}; all others stay"
+            return said + "no finished task is made anew" + self._interference()
+        said += f"finished tasks that are made anew: {_counted(self.redone)}"
+        if self.needed:
+            said += f"; and, since their files are gone and these need them: {_counted(self.needed)}"
+        return said + "; all others stay" + self._interference()
+
+    def _interference(self) -> str:
+        who = ", ".join(self.at_work)
+        return f". A run is at work on the folder with other settings, and would end ({who})" if who else ""
 
     def _reasons(self) -> list[str]:
         reasons = []
@@ -109,18 +123,34 @@ def changes(store: Store, old: Settings | None, new: Settings, files: Sequence[s
     alike = [r for r in lost if made is None or made.get(r.stage) == now.stages.get(r.stage)]
     after = _standing(ledger, partial(_as_now, new, sorted(files)), {ref.id: ref.key for ref in alike})
     counts = {stage: len(before[stage] - after[stage]) for stage in STAGES}
+    redone = {stage: n for stage, n in counts.items() if n}
     today = None if old is None else Terms.of(old)
     of_results = {} if made is None else {stage: made[stage] for stage in STAGES if before[stage]}
     return Changes(
         store.root,
         _differing(old, new),
-        {stage: n for stage, n in counts.items() if n},
+        redone,
+        needed=_needed(store, new, ledger, after) if redone else {},
         files=other_files(store, files),
         stages=tuple(stage for stage, (version, _) in of_results.items() if version != VERSIONS[stage]),
         edited=tuple(s for s, (_, digest) in of_results.items() if today and digest != today.stages[s][1]),
         masks=bool(terms and today and terms.masks != today.masks),
         readable=old is not None,
+        at_work=tuple(f"{claim.host} {claim.pid}" for claim in claims(store.root) if claim.at_work),
     )
+
+
+def _needed(
+    store: Store, settings: Settings, ledger: Ledger, after: Mapping[str, set[str]]
+) -> dict[str, int]:
+    """Return how many results of each stage stand, but for their files, which the ones made anew read."""
+    lost = Books(store, settings, ledger).lost()
+    counts = {stage: sum(f"{stage}/{name}" in lost for name in names) for stage, names in after.items()}
+    return {stage: n for stage, n in counts.items() if n}
+
+
+def _counted(tasks: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} of {stage}" for stage, n in tasks.items())
 
 
 def other_files(store: Store, files: Sequence[str]) -> bool:

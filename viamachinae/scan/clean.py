@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from viamachinae.scan.claims import claims
+from viamachinae.scan.claims import stale_claims
 from viamachinae.scan.ledger import rebuild_index
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.store import Store
@@ -55,7 +55,11 @@ def clean(out: Path, *, all_hosts: bool = False, dry_run: bool = False) -> Clean
     """
     read_settings(out)
     found = Cleaned()
-    for path in [*temporaries(out, all_hosts=all_hosts), *_claims(out, all_hosts), *_downloads(out)]:
+    for path in [
+        *temporaries(out, all_hosts=all_hosts),
+        *stale_claims(out, all_hosts=all_hosts),
+        *_downloads(out),
+    ]:
         found.paths.append(path.relative_to(out).as_posix())
         found.bytes += _size(path)
         if not dry_run:
@@ -63,12 +67,6 @@ def clean(out: Path, *, all_hosts: bool = False, dry_run: bool = False) -> Clean
     if not dry_run:
         rebuild_index(out)
     return found
-
-
-def _claims(out: Path, all_hosts: bool) -> Iterator[Path]:
-    for claim in claims(out):
-        if claim.alive is False or (claim.alive is None and all_hosts):
-            yield claim.path
 
 
 def _downloads(out: Path) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ from viamachinae.scan.ending import ScanResult, raise_failures
 from viamachinae.scan.faults import refused
 from viamachinae.scan.idle import Idle
 from viamachinae.scan.interrupt import Stop
-from viamachinae.scan.log import log_file
+from viamachinae.scan.log import log_file, tell_of
 from viamachinae.scan.offline import require_everything, tables_of_stars
 from viamachinae.scan.options import RunOptions
 from viamachinae.scan.prepare import prepare
@@ -117,8 +118,8 @@ def run_scan(
 
 def _rounds(work: Work, tables: list[str] | None, *, offline: bool, stars_only: bool) -> None:
     """Go through the stages, and again when a result that they read is damaged and has to be made anew."""
-    for name in replan(work.store, work.settings):
-        logger.info("%s vanished, and is needed again", name)
+    for stage, names in groupby(replan(work.store, work.settings), lambda name: name.partition("/")[0]):
+        tell_of(list(names), f"of {stage} gone or cut short, and needed again")
     again = True
     while again:
         try:
@@ -212,10 +213,11 @@ def _score_tasks(work: Work, stars: Task, planned: Task) -> list[Task]:
 
 def _warn_of_nothing_to_search(settings: Settings, patches: Sequence[str]) -> None:
     if patches:
+        have = "1 patch has" if len(patches) == 1 else f"{len(patches)} patches have"
         logger.warning(
-            "%d patches have no signal region with %d to %d stars, so nothing is searched there (%s); "
+            "%s no signal region with %d to %d stars, so nothing is searched there (%s); "
             "see min_stars, max_stars and limits of [regions]",
-            len(patches), settings.regions.min_stars, settings.regions.max_stars, ", ".join(patches[:_NAMED]),
+            have, settings.regions.min_stars, settings.regions.max_stars, ", ".join(patches[:_NAMED]),
         )  # fmt: skip
 
 

@@ -10,12 +10,18 @@ from viamachinae.scan.attempt import Fault
 
 __all__ = ["fault_of", "refused"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-#: A server that does not answer, a mount that went, a handle that is out of date, too many open files.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: A server that does not answer, a mount that went or is read-only now, a handle that is out of date, too
+#: many open files.
 _FAILING = (
-    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO, errno.ENODEV, errno.EMFILE,
-    errno.ENFILE,
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO,
+    errno.ETIMEDOUT, errno.EROFS, errno.EMFILE, errno.ENFILE,
 )  # fmt: skip
+_ERRNOS = {
+    errno.ENOMEM: Fault.MEMORY,
+    **dict.fromkeys(_FULL, Fault.FULL),
+    **dict.fromkeys(_FAILING, Fault.STORAGE),
+}
 
 
 def fault_of(error: BaseException) -> Fault | None:
@@ -40,6 +46,8 @@ def refused(error: OSError) -> ViaMachinaeError | None:
         return TaskError(f"{error}: make room, then run the same command again; {kept}")
     if fault is Fault.STORAGE:
         return ResumeError(f"{error}: the file system does not answer; run the same command again; {kept}")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return TaskError(f"{error}: look at the permissions, then run the same command again; {kept}")
     return None
 
 
@@ -50,16 +58,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _fault(error: BaseException) -> Fault | None:
-    text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Fault.MEMORY
     if isinstance(error, OSError):
-        if error.errno in _FULL:
-            return Fault.FULL
-        return Fault.STORAGE if error.errno in _FAILING else None
+        return _ERRNOS.get(error.errno or 0)
     if isinstance(error, RuntimeError):
-        if "can't allocate memory" in text:
+        text = str(error)
+        if "can't allocate memory" in text or "out of memory" in text:
             return Fault.MEMORY
-        if type(error).__name__ == "AcceleratorError" or text.startswith("CUDA error"):
+        # An assertion in a kernel is a defect of the program.
+        if text.startswith("CUDA error") and "assert" not in text:
             return Fault.DEVICE
     return None

@@ -100,6 +100,10 @@ class Idle:
         dropped = isinstance(error.__cause__, KeyboardInterrupt)
         if stop.terminated or (dropped and not stop.asked):
             self._note(runs - 1)  # that says nothing of its tasks
+        elif runs >= _CUT_SHORT and not stop.asked:
+            self._note(0)
+            msg = f"{runs} runs in a row ended before they finished a task; the last: {error}"
+            raise TaskError(msg) from error
         elif runs >= _CUT_SHORT:
             self._note(0)
             where = f"{stop.reason}: what ran was dropped" if dropped else str(error).partition(";")[0]

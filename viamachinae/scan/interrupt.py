@@ -86,6 +86,11 @@ class Stop:
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._heard) for number in heard}
+        if self.file is not None and signature(self.file) == self._stale != "":
+            logger.warning(
+                "%s is there already, and is taken for an old request: touch it again to end this run",
+                self.file,
+            )
         self._look()
         if self.file is not None or self._end < math.inf or self._before:
             self._watcher = threading.Thread(target=self._watch, name="stop", daemon=True)

@@ -134,7 +134,8 @@ def _begin(out: Path, settings: Settings) -> None:
     text = dump(settings)
     if (out / "scan.toml").is_file():
         _check_comparable(out, read_settings(out), settings)
-    Terms.of(settings).keep(out)
+    if Terms.read(out) is None:  # what stands there was agreed to, and a run asks about the rest
+        Terms.of(settings).keep(out)
     atomic_text(out / "scan.toml", text)
     make_folder(out / "log")
 

@@ -86,7 +86,10 @@ def pack(out: Path, to: Path, extra: Sequence[str] = (), *, replace: bool = Fals
     ledger = read_ledger(out, index=False)
     found = standings(scan.store, scan.settings, files=False, ledger=ledger)
     if not found[-1].complete:
-        msg = f"{out}: the report is not that of the candidates; finish the scan with `viamachinae run`"
+        msg = (
+            f"{out}: the report is not that of the candidates; finish it: "
+            f"viamachinae run {out / 'scan.toml'} --out {out}"
+        )
         raise DataError(msg)
     held = {standing.stage: standing.receipts for standing in found}
     # Results of patches or settings that the scan has no more stay behind, whatever became of them.

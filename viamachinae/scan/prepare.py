@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +11,10 @@ from pathlib import Path
 from viamachinae.config.settings import Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError, DataError
+from viamachinae.scan.attempt import Fault
 from viamachinae.scan.changes import Changes, changes, other_files
+from viamachinae.scan.claims import sweep_claims
+from viamachinae.scan.faults import fault_of
 from viamachinae.scan.results import read_settings
 from viamachinae.scan.scratch import sweep_scratch
 from viamachinae.scan.store import Store
@@ -41,9 +45,12 @@ def prepare(
     Raises
     ------
     ConfigError
-        The folder cannot be written, or what changed was not agreed to.
+        The folder is a file or cannot be written, or what changed was not agreed to.
     """
     out = store.root
+    if out.exists() and not out.is_dir():
+        msg = f"{out} is a file, not a folder; give another --out folder"
+        raise ConfigError(msg)
     try:
         out.mkdir(parents=True, exist_ok=True)
         text, terms = dump(settings), Terms.of(settings, tables)
@@ -56,8 +63,11 @@ def prepare(
         (out / "log").mkdir(exist_ok=True)
         _probe(out)
         sweep(out)
+        sweep_claims(out)
         sweep_scratch()
     except OSError as error:
+        if fault_of(error) is Fault.STORAGE and error.errno != errno.EROFS:
+            raise
         msg = (
             f"{out}: cannot be written ({error}); mend that, or give another --out folder "
             "(`viamachinae status` and `viamachinae export` only read)"
@@ -98,7 +108,8 @@ def _compare(
     if same and agreed(settings, store, tables):
         return
     found = changes(store, before, settings, tables)
-    if not found.redone:
+    ending = found.at_work and not agreed(settings, store, tables)
+    if not found.redone and not ending:
         if found.settings or found.files:
             logger.info("%s", found)
         return

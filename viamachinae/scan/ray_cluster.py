@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -133,19 +134,21 @@ class RayCluster:
     def _init(self) -> None:
         import ray
 
-        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        chosen: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.settings.address:
-            ray.init(address=self.settings.address, **common)
-            return
-        self._folder = Scratch()
-        ray.init(
-            num_cpus=self.settings.workers or cores(),
-            num_gpus=0 if self.settings.device == "cpu" else None,  # None: as many as there are
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            _temp_dir=str(self._folder.path),
-            **common,
-        )
+            chosen |= {"address": self.settings.address}
+        else:
+            self._folder = Scratch()
+            chosen |= {
+                "num_cpus": self.settings.workers or cores(),
+                "num_gpus": 0 if self.settings.device == "cpu" else None,  # None: as many as there are
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE,
+                "_temp_dir": str(self._folder.path),
+            }
+        # Workers look for modules in the folder that the driver is in first: they shall find what it found.
+        with contextlib.chdir(Path(__file__).parents[2]):
+            ray.init(**chosen)
 
     def has(self, resource: str) -> float:
         """Return how much of a resource (``CPU``, ``GPU``) the living nodes have together."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from viamachinae.scan.sections import SKY
 from viamachinae.scan.task import Task, TaskRef
+from viamachinae.schema.publish import file_sha256
 
-__all__ = ["Receipt", "parse_receipt", "receipt_text"]
+__all__ = ["ABSENT", "Receipt", "amiss", "parse_receipt", "receipt_text"]
+
+#: What the system says of a file that is not there. Any other error says nothing about the file: a server
+#: that does not answer, a lost mount, too many open files.
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 #: Layout of the receipt file itself. Fields may be added; none that is there changes its meaning.
 _FORMAT = 1
@@ -116,3 +124,33 @@ def _seal(body: Mapping[str, Any]) -> str:
     """Return the sha256 (hex) of everything that a receipt says, but for the seal."""
     unsealed = {name: value for name, value in body.items() if name != "seal"}
     return hashlib.sha256(json.dumps(unsealed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def amiss(root: Path, receipt: Receipt) -> str:
+    """Return which output of a receipt is not there or has another size; empty when none is.
+
+    Of the sky's own tasks, whose files end up with the user, the bytes are compared too.
+
+    Parameters
+    ----------
+    root : Path
+        The scan folder.
+    receipt : Receipt
+        What vouches for the outputs.
+
+    Raises
+    ------
+    OSError
+        The file system did not answer, which says nothing about the outputs.
+    """
+    for relative, entry in receipt.outputs.items():
+        path = f"{root}/{relative}"
+        try:
+            size = os.stat(path).st_size  # noqa: PTH116  asked 25,000 times
+            if size != entry["size"]:
+                return f"{relative} has {size} bytes instead of {entry['size']}"
+            if receipt.name == SKY and file_sha256(Path(path)) != entry["sha256"]:
+                return f"the bytes of {relative} are not those that were published"
+        except ABSENT:
+            return f"{relative} is not there"
+    return ""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from viamachinae.errors import DataError, ViaMachinaeError
 from viamachinae.scan.agenda import Agenda
-from viamachinae.scan.attempt import Attempt
+from viamachinae.scan.attempt import RESTING, Attempt, rest_after
 from viamachinae.scan.faults import fault_of
 from viamachinae.scan.interrupt import NEVER, Stop
 from viamachinae.scan.outcome import Outcome
@@ -63,7 +63,7 @@ def call(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
     """Run one task in one thread and return how it ended; an error of the task never escapes."""
     with _one_thread():
         outcome = _outcome(fn, task, attempt)
-    time.sleep(attempt.rest(outcome.fault))
+    _rest(outcome)
     return outcome
 
 
@@ -79,6 +79,18 @@ def _outcome(fn: TaskFunction, task: Task, attempt: Attempt) -> Outcome:
         text = f"{type(error).__name__}: {error}"
         outcome = Outcome(task, error=text, trace=traceback.format_exc(), fault=fault_of(error))
     return replace(outcome, seconds=time.monotonic() - began)
+
+
+#: Faults that this process met in a row.
+_met = [0]
+
+
+def _rest(outcome: Outcome, stop: Stop = NEVER) -> None:
+    """Let this process rest when a file system or a GPU failed it, unless the run is asked to end."""
+    _met[0] = _met[0] + 1 if outcome.fault in RESTING else 0
+    end = time.monotonic() + rest_after(_met[0])
+    while (left := end - time.monotonic()) > 0 and not stop.asked:
+        time.sleep(min(left, _POLL))
 
 
 class InlineRunner:
@@ -99,7 +111,7 @@ class InlineRunner:
             while (taken := agenda.take()) is not None:
                 task, attempt = taken
                 ended = _outcome(fn, task, attempt)
-                time.sleep(attempt.rest(ended.fault))
+                _rest(ended, stop)
                 outcome = agenda.settle(ended, attempt)
                 if outcome is not None:
                     yield outcome

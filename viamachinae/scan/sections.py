@@ -20,7 +20,6 @@ __all__ = [
     "STAGES",
     "TRAINING",
     "VERSIONS",
-    "changed_stages",
     "hash_of",
     "sections",
     "settings_hash",
@@ -157,26 +156,3 @@ class _Same:
 @lru_cache(maxsize=256)
 def _hash_of(same: _Same, names: tuple[str, ...]) -> str:
     return section_hash(same.settings, *names)
-
-
-def changed_stages(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
-    """Return which settings differ, and which stages they touch directly or through their inputs.
-
-    Returns
-    -------
-    keys : list of str
-        ``section.key`` of every setting that differs.
-    stages : list of str
-        Stages whose results are made anew.
-    """
-    a, b = old.model_dump(mode="json"), new.model_dump(mode="json")
-    keys = [f"{s}.{k}" for s in a if s != "runner" for k in a[s] if a[s][k] != b[s][k]]
-    touched = {stage for stage in STAGES if settings_hash(old, stage) != settings_hash(new, stage)}
-    if {"patches", "cells"} & touched or old.stars.paths != new.stars.paths:
-        touched.add("stars")
-    if old.regions.group_size != new.regions.group_size:
-        touched.add("scores")
-    # Patches and cells stand side by side; from the stars on each stage follows from the one before.
-    later = STAGES[STAGES.index("stars") :]
-    first = min((later.index(stage) for stage in touched if stage in later), default=len(later))
-    return keys, [*(stage for stage in ("patches", "cells") if stage in touched), *later[first:]]

@@ -150,6 +150,8 @@ class _Reader:
         """Return the names of a stage's tasks, ``None`` while not all are known, and those that are known."""
         if stage in _SKY_STAGES:
             return {SKY}, {SKY}
+        if stage == "cells" and not self.settings.stars.downloads:
+            return set(), set()
         sky = self.receipts["patches"].get(SKY)
         if sky is None:
             return None, set(self.receipts[stage])
@@ -160,8 +162,6 @@ class _Reader:
         return self._groups(stage, patches) if stage in ("trunk", "scores") else (patches, patches)
 
     def _cells(self, sky: Receipt) -> set[str] | None:
-        if not self.settings.stars.downloads:
-            return set()
         if not self.store.intact(sky, "patches.parquet"):
             return None
         patches = self.store.read(sky.ref, "patches.parquet", PATCHES)

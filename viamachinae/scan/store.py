@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ from viamachinae.scan.failures import clear_failure
 from viamachinae.scan.index import note_published, note_withdrawn
 from viamachinae.scan.notes import when
 from viamachinae.scan.provenance import provenance
-from viamachinae.scan.receipt import Receipt, parse_receipt, receipt_text
-from viamachinae.scan.sections import SKY
+from viamachinae.scan.receipt import ABSENT, Receipt, amiss, parse_receipt, receipt_text
 from viamachinae.scan.suspects import compare_twice, drop_suspects
 from viamachinae.scan.task import Products, Task, TaskRef
 from viamachinae.schema.publish import commit, file_sha256, flush_folder, place, staged
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["ABSENT", "DamagedError", "Receipt", "Store"]
 
 logger = logging.getLogger(__name__)
-
-#: What the system says of a file that is not there. Any other error says nothing about the file: a server
-#: that does not answer, a lost mount, too many open files.
-ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 #: Stages whose results tell how long others took, so that a second result may differ and replaces the first.
 _REDRAWN = ("report",)
@@ -96,19 +90,17 @@ class Store:
 
     def _standing(self, task: Task | TaskRef) -> Receipt | None:
         """Return the receipt of a task that is done."""
+        receipt = self._keyed(task)
+        return None if receipt is None or amiss(self.root, receipt) else receipt
+
+    def amiss(self, task: Task | TaskRef) -> str:
+        """Say which file of a task is not as its receipt says; empty when none is, or it has no receipt."""
+        receipt = self._keyed(task)
+        return "" if receipt is None else amiss(self.root, receipt)
+
+    def _keyed(self, task: Task | TaskRef) -> Receipt | None:
         receipt = self.receipt(task)
-        if receipt is None or receipt.key != task.key:
-            return None
-        for relative, entry in receipt.outputs.items():
-            path = f"{self.root}/{relative}"
-            try:
-                if os.stat(path).st_size != entry["size"]:  # noqa: PTH116  asked 25,000 times
-                    return None
-                if task.name == SKY and file_sha256(Path(path)) != entry["sha256"]:
-                    return None
-            except ABSENT:
-                return None
-        return receipt
+        return receipt if receipt is not None and receipt.key == task.key else None
 
     def publish(
         self,

@@ -55,6 +55,11 @@ class Suspect:
     kind: str
     why: str
 
+    @property
+    def said(self) -> str:
+        """Task and reason in one line; the reason of a damaged file begins with its name."""
+        return self.why if self.kind == "damaged" else f"{self.id}: {self.why}"
+
 
 def suspects(root: Path) -> list[Suspect]:
     """Return every finding of a scan folder."""
@@ -68,7 +73,7 @@ def suspects(root: Path) -> list[Suspect]:
 def keep_damaged(root: Path, receipt: Receipt, relative: str, found: str) -> None:
     """Move a file aside whose bytes are not those of its receipt, and write down why."""
     why = f"{relative}: its bytes are not those that were published"
-    facts = {"sha256": receipt.outputs[relative]["sha256"], "found_sha256": found}
+    facts = {"sha256": receipt.promised[relative]["sha256"], "found_sha256": found}
     with contextlib.suppress(OSError):
         _keep(root, receipt.ref, "damaged", why, {relative: root / relative}, facts)
 

@@ -109,7 +109,7 @@ def require_terms(terms: Terms, out: Path, stage: str) -> None:
     if found is not None and not found.agree(terms, stage):
         msg = (
             f"{out}: another run has given this folder other settings or stars meanwhile, of {stage} or of "
-            "what it is made from; this one ends, so that their results do not mix. Look into scan.toml there, "
-            "and give each configuration a folder of its own (--out)"
+            "what it is made from; this one ends, so that their results do not mix. Look into scan.toml "
+            "there, and give each configuration a folder of its own (--out)"
         )
         raise ConfigError(msg)

@@ -16,7 +16,10 @@ _LEFT = re.compile(r"^(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?
 
 
 def end_of(
-    asked: str, environment: Mapping[str, str] = os.environ, began: float | None = None
+    asked: str,
+    environment: Mapping[str, str] = os.environ,
+    began: float | None = None,
+    grace: float = 0.0,
 ) -> float | None:
     """Return the Unix time (s) at which the wall-time ends, ``None`` when nothing ends it.
 
@@ -28,14 +31,16 @@ def end_of(
         Where Slurm says it.
     began : float, optional
         Unix time (s) from which seconds count; by default now.
+    grace : float
+        Time before the end from which no task is begun (s).
 
     Raises
     ------
     ConfigError
-        It is neither, or Slurm does not say.
+        It is neither, nothing could be begun before the grace, or Slurm does not say.
     """
     if asked != "auto":
-        return (time.time() if began is None else began) + _seconds(asked)
+        return (time.time() if began is None else began) + _seconds(asked, grace)
     if environment.get("SLURM_JOB_END_TIME", "").isdigit():
         return float(environment["SLURM_JOB_END_TIME"])
     job = environment.get("SLURM_JOB_ID", "")
@@ -47,13 +52,19 @@ def end_of(
     return _end_of_job(job)
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, grace: float) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         msg = f'--until-walltime {text}: give "auto" (in a Slurm job), or the seconds from now, above 0'
+        raise ConfigError(msg)
+    if seconds <= grace:
+        msg = (
+            f"--until-walltime {text}: no longer than runner.grace ({grace:g} s), in which no task is begun; "
+            "give more seconds, or a smaller grace"
+        )
         raise ConfigError(msg)
     return seconds
 

@@ -21,6 +21,7 @@ from viamachinae.scan.failures import failures, record_failure
 from viamachinae.scan.groups import Group
 from viamachinae.scan.idle import Idle
 from viamachinae.scan.interrupt import NEVER, Stop
+from viamachinae.scan.log import tell_of
 from viamachinae.scan.progress import Progress
 from viamachinae.scan.runner import InlineRunner, Outcome, Runner, ThreadRunner
 from viamachinae.scan.sections import STAGES, TRAINING
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 #: How often a run goes through its stages when results turn out to be damaged.
 _ROUNDS = 3
-#: Tasks in a row that fail for the machine, each after several tries, until the run ends.
-_SICK = 3
 
 
 @dataclass
@@ -55,7 +54,6 @@ class Work:
     terms: Terms = field(kw_only=True)
     result: ScanResult = field(init=False)
     _rounds: int = field(init=False, default=1)
-    _sick: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.result = ScanResult(self.store.root, group=self.group)
@@ -77,7 +75,8 @@ class Work:
             withdraw_damaged(self.store, outcome.task)
         self._rounds += 1
         self.result.failed = [outcome for outcome in self.result.failed if not outcome.damaged]
-        logger.warning("%d tasks met damaged results, which are made anew", len(damaged))
+        met = f"{len(damaged)} task{'s' * (len(damaged) != 1)} met"
+        logger.warning("%s damaged results, which are made anew", met)
         return True
 
     def run(self, tasks: Sequence[Task]) -> list[Task]:
@@ -98,6 +97,9 @@ class Work:
         failed = {outcome.task.id for outcome in self.result.failed}
         left = [task for task in tasks if task.name not in done and task.id not in failed]
         before = len(done)
+        lost = [f"{task.id}: {said}" for task in left if (said := self.store.amiss(task))]
+        if lost:
+            tell_of(lost, f"of {stage} not as their receipts say, and made anew")
         self.result.done_before.setdefault(stage, before)
         self.progress.start(stage, len(tasks), len(done))
         ended = self._do(stage, left, done)
@@ -112,7 +114,8 @@ class Work:
         """Do the tasks that are left, note which are done, and return how many ended."""
         function, runner = self._where(stage, len(left))
         root, terms = self.store.root, self.terms
-        fn = partial(execute, root=root, settings=self.settings, stage=function, terms=terms)
+        # Workers are in another folder.
+        fn = partial(execute, root=root.absolute(), settings=self.settings, stage=function, terms=terms)
         ended = 0
         # What failed before may fail again, and is to keep nothing else from being done.
         noted = {name: failure.body["key"] for name, failure in failures(root).items()}
@@ -122,7 +125,6 @@ class Work:
         for ended, outcome in enumerate(outcomes, 1):  # noqa: B007  how many
             self.progress.advance()
             if outcome.ok:
-                self._sick = 0
                 done.add(outcome.task.name)
                 if self.idle is not None:
                     self.idle.useful()
@@ -135,21 +137,21 @@ class Work:
         return ended
 
     def _end_for(self, outcome: Outcome) -> None:
-        """End the run when the machine makes tasks fail one after another: it would work for nothing."""
-        self._sick = self._sick + 1 if outcome.fault in (Fault.STORAGE, Fault.DEVICE) else 0
-        msg = (
-            f"{outcome.task.id}: {outcome.error}. The run ends here: the tasks left would meet the same; "
-            f"every finished task is kept in {self.store.root}"
-        )
+        """End the run when the disk is full: it would work for nothing."""
         if outcome.fault is Fault.FULL:
+            msg = (
+                f"{outcome.task.id}: {outcome.error}. The run ends here: the tasks left would meet the same; "
+                f"every finished task is kept in {self.store.root}"
+            )
             raise TaskError(msg)
-        if self._sick >= _SICK:
-            raise ResumeError(msg)
 
     def _stopped(self, stage: str, left: int, total: int) -> NoReturn:
         """End the run, to be resumed."""
         last = "fragments" if self.group else STAGES[-1]
-        behind = STAGES[STAGES.index(stage) + 1 : STAGES.index(last) + 1]
+        unused = {"cells"} if not self.settings.stars.downloads else set()
+        unused |= {"trunk"} if not self.settings.scorer.uses_trunk else set()
+        following = STAGES[STAGES.index(stage) + 1 : STAGES.index(last) + 1]
+        behind = [name for name in following if name not in unused]
         later = f", and the stages behind them ({', '.join(behind)})" if behind else ""
         why = self.stop.reason or "none of the tasks left would end before the wall-time does"
         failed = f", {len(self.result.failed)} have failed" if self.result.failed else ""

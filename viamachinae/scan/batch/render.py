@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from viamachinae.config.resources import folder
 from viamachinae.errors import ConfigError
 
-__all__ = ["Options", "Value", "render", "template"]
+__all__ = ["Options", "Value", "render", "template", "writable"]
 
 #: Option of sbatch -> its value; True: it has none; None: the script goes without it.
 Options = Mapping[str, str | bool | None]
@@ -53,6 +53,11 @@ def render(text: str, options: Options, fields: Mapping[str, Value]) -> str:
     return "\n".join([*written, *lines[end:]]) + "\n"
 
 
+def writable(text: str) -> bool:
+    """Say whether a text can stand in a line of options of sbatch."""
+    return re.search(r"[\s\"'\\]", text) is None
+
+
 def _directives(lines: Sequence[str], options: Options) -> list[str]:
     """Return the lines with the options replaced, and new ones behind the last that was there."""
     left = dict(options)
@@ -75,7 +80,7 @@ def _directive(name: str, value: str | bool) -> str:
     if value is True:
         return f"#SBATCH --{name}"
     text = str(value)
-    if re.search(r"[\s\"'\\]", text):
+    if not writable(text):
         msg = f"--{name}={text!r}: sbatch takes no blanks, quotes or backslashes; choose another name"
         raise ConfigError(msg)
     return f"#SBATCH --{name}={text}"

@@ -15,11 +15,11 @@ from viamachinae.config.paths import is_url, local_path
 from viamachinae.config.settings import Settings
 from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError
-from viamachinae.scan.batch.render import Value, render, template
+from viamachinae.scan.batch.render import Value, render, template, writable
 from viamachinae.scan.batch.request import Job
 from viamachinae.schema.publish import atomic_text
 
-__all__ = ["Submission", "prepare", "queued", "submit"]
+__all__ = ["Submission", "prepare", "queued", "submit", "submitted_jobs"]
 
 #: File in the folder ``slurm`` of a scan: the numbers of all jobs that were submitted, a line each.
 JOBS = "jobs.txt"
@@ -85,6 +85,9 @@ def prepare(settings: Settings, out: Path, job: Job, bin_folder: Path | None = N
     if "%" in str(out):
         msg = f"--out {out}: Slurm puts numbers in place of a %; choose another name"
         raise ConfigError(msg)
+    if not writable(str(out)):
+        msg = f"--out {str(out)!r}: sbatch takes no blanks, quotes or backslashes; choose another name"
+        raise ConfigError(msg)
     patches = len(make_patches(settings.patches))
     groups = min(job.request.nodes, patches) if job.request.shape == "array" else 0
     names = ("array.sh", "merge.sh") if groups else ("ray.sh",)
@@ -133,9 +136,11 @@ def submit(submission: Submission) -> list[str]:
 
 def queued(out: Path) -> list[str]:
     """Return the numbers of a scan's jobs that wait or run, as far as Slurm is here to say so."""
+    known = submitted_jobs(out)
+    if not known:
+        return []
     try:
-        known = (out / "slurm" / JOBS).read_text(encoding="utf-8").split()
-        command = ["squeue", "--noheader", "--format=%A"]
+        command = ["squeue", "--noheader", "--format=%F"]
         done = subprocess.run(  # noqa: S603
             [*command, f"--user={getpass.getuser()}"],
             capture_output=True,
@@ -149,6 +154,14 @@ def queued(out: Path) -> list[str]:
     return [number for number in known if number in there]
 
 
+def submitted_jobs(out: Path) -> list[str]:
+    """Return the numbers of all jobs that were ever submitted for a scan, in order."""
+    try:
+        return (out / "slurm" / JOBS).read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+
+
 def _sbatch(command: list[str]) -> str:
     shown = shlex.join(command)
     try:
@@ -160,8 +173,8 @@ def _sbatch(command: list[str]) -> str:
         msg = f"{shown}: no answer within {_PATIENCE} s; look with squeue whether the job is there"
         raise ConfigError(msg) from error
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        msg = f"Slurm refuses the job: {said or f'exit code {done.returncode}'} ({shown})"
+        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        msg = f"Slurm refuses the job of {shown}; it says:\n{said}"
         raise ConfigError(msg)
     return done.stdout.strip().split(";")[0]
 
