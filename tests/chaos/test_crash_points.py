@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -55,14 +56,20 @@ def again(words: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("name", _cases([*TASK], _ALWAYS))
 def test_in_the_life_of_a_task(
-    out: Path, tmp_path: Path, fault: Fault, get_over: Callable[..., None], name: str
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    get_over: Callable[..., None],
+    name: str,
 ) -> None:
     fault.of(KIND, name)
     words = command(out, "--inline")
     if name.startswith("settings"):
         (out / "scan.toml").unlink()
     if name == "asked to end":
-        words += ["--until-walltime", "40"]
+        words += ["--until-walltime", "auto"]
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 40))
     store = Store(out)
     lines = store.receipts("lines")
     undo_behind(out, "scores")

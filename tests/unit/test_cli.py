@@ -20,10 +20,13 @@ from viamachinae import __version__
 from viamachinae.cli import main as cli
 from viamachinae.cli.commands import candidates_table, settings_of
 from viamachinae.cli.demo import compare
+from viamachinae.cli.run import options_of
 from viamachinae.config.settings import MockStream, Settings
 from viamachinae.config.toml import dump
-from viamachinae.errors import DataError, ExitCode, ResumeError, TaskError
+from viamachinae.errors import ConfigError, DataError, ExitCode, ResumeError, TaskError
+from viamachinae.scan.changes import Changes
 from viamachinae.scan.drive import run_scan
+from viamachinae.scan.notes import write_note
 from viamachinae.scan.runner import InlineRunner
 from viamachinae.scan.stages import DEFAULT_STAGES
 from viamachinae.scan.task import Products
@@ -270,6 +273,9 @@ def test_status_prints_failures_and_draws_a_map(
     shown = " ".join(capsys.readouterr().out.split())
     assert "FAILED stars/J1000.0+2000, try 1: no such stars" in shown
     assert "2 patches: 2 FAILED" in shown
+    assert f"wrote {figure}" in shown
+    again = f"viamachinae run {half_done / 'scan.toml'} --out {half_done}"
+    assert f"no process is known to be at work; go on with: {again}" in shown
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert code_of("status", str(half_done), "--map", str(tmp_path / "map.txt")) == ExitCode.CONFIG
     assert code_of("status", str(half_done), "--map", str(tmp_path / "no" / "map.png")) == ExitCode.CONFIG
@@ -278,7 +284,9 @@ def test_status_prints_failures_and_draws_a_map(
 
 def test_failures_are_cleared_by_the_command(half_done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("retry", str(half_done), "failed", "--only", "stars/J1000*") == ExitCode.COMPLETE
-    assert "1 tasks cleared" in capsys.readouterr().out
+    assert "1 task cleared; next: viamachinae run" in capsys.readouterr().out
+    assert code_of("retry", str(half_done), "--only", "nosuch*") == ExitCode.COMPLETE
+    assert capsys.readouterr().out == "no task like 'nosuch*' is FAILED: nothing to clear\n"
     assert code_of("status", str(half_done), "--json") == ExitCode.COMPLETE
     assert list(json.loads(capsys.readouterr().out)["failures"]) == ["stars/J1008.0+2400"]
     assert code_of("retry", str(half_done), "PENDING") == ExitCode.CONFIG
@@ -296,12 +304,82 @@ def test_verify_says_whether_to_run_again_or_that_files_are_damaged(
     assert code_of("verify", str(half_done), "--dry-run") == ExitCode.RESUME
     assert (half_done / "receipts" / "patches" / "sky.json").exists()
     table.write_bytes(content[:-1] + b"x")
+    capsys.readouterr()
     assert code_of("verify", str(half_done)) == ExitCode.DATA
     captured = capsys.readouterr()
     assert "1 damaged" in captured.out
     assert "masks.parquet" in captured.out
-    assert "viamachinae run" in captured.err
+    assert captured.out.count("masks.parquet") == 2  # damaged, suspect
+    # What was withdrawn needs a run and no more.
+    remedy = f"1 damaged file; next: viamachinae run {half_done / 'scan.toml'} --out {half_done}"
+    assert captured.err.strip().endswith(remedy)
     assert not (half_done / "receipts" / "patches" / "sky.json").exists()
+    assert code_of("verify", str(half_done)) == ExitCode.DATA
+    assert "retry" not in capsys.readouterr().err
+
+
+def test_two_results_of_one_task_are_settled_by_retry(
+    half_done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = half_done / "suspects" / "patches" / "sky" / "x~1~0.json"
+    body = {"stage": "patches", "name": "sky", "key": "k", "kind": "different", "why": "done twice"}
+    write_note(note, body)
+    assert code_of("verify", str(half_done)) == ExitCode.DATA
+    captured = capsys.readouterr()
+    assert "  patches/sky: done twice\n" in captured.out
+    assert f"viamachinae retry {half_done} SUSPECT; next: viamachinae run" in captured.err
+    assert code_of("retry", str(half_done), "SUSPECT") == ExitCode.COMPLETE
+    assert not note.exists()
+
+
+def test_a_submitted_scan_that_no_job_has_begun_has_a_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scan"
+    (out / "slurm").mkdir(parents=True)
+    assert code_of("status", str(out)) == ExitCode.CONFIG
+    capsys.readouterr()
+    (out / "slurm" / "jobs.txt").write_text("11\n12\n")
+    assert code_of("status", str(out)) == ExitCode.COMPLETE
+    assert "no job has started yet (squeue --jobs 11,12)" in capsys.readouterr().out
+    assert code_of("status", str(out), "--json") == ExitCode.COMPLETE
+    assert json.loads(capsys.readouterr().out)["jobs"] == ["11", "12"]
+    (out / "slurm" / "demo-11_1.out").write_text("")
+    assert code_of("status", str(out)) == ExitCode.COMPLETE
+    assert "not begun" in capsys.readouterr().out
+    assert code_of("status", str(out), "--map", "map.png") == ExitCode.CONFIG
+
+
+def test_a_wall_time_within_the_grace_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("run", "demo", "--out", str(tmp_path / "out"), "--inline", "--until-walltime")
+    assert code_of(*words, "60") == ExitCode.CONFIG
+    assert "runner.grace (60 s)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_of_a_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file.toml"
+    path.write_text("x")
+    assert code_of("run", "demo", "--out", str(path), "--inline") == ExitCode.CONFIG
+    assert "is a file, not a folder" in capsys.readouterr().err
+    assert code_of("verify", str(path)) == ExitCode.CONFIG
+    assert "neither the folder of a scan nor an archive" in capsys.readouterr().err
+
+
+def test_no_at_the_question_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    asked = []
+
+    def answer(text: str, **_: object) -> bool:
+        asked.append(text)
+        return False
+
+    monkeypatch.setattr("typer.confirm", answer)
+    changes = Changes(Path("out"), {}, {"report": 1})
+    with pytest.raises(ConfigError, match=r"^nothing was changed$"):
+        options_of().agree(changes)
+    assert str(changes) in asked[0]
 
 
 def test_leftovers_of_other_hosts_go_only_when_that_is_agreed(

@@ -124,7 +124,7 @@ def test_merge_tells_what_it_leaves(
     assert code_of("merge", str(out), "--out", str(tmp_path / "both")) == ExitCode.COMPLETE
     told = " ".join(capsys.readouterr().out.split())
     left = {"receipt": 1, "version": 4, "file": 1}[harm]
-    assert f"{out}: {left} results were not taken" in told
+    assert f"{out}: not taken: {left} result{'s' * (left != 1)} of other settings" in told
     monkeypatch.undo()
     run(tmp_path / "both")
     assert verify(tmp_path / "both").sound

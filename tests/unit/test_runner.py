@@ -293,6 +293,18 @@ def test_nothing_is_started_once_the_run_is_asked_to_end(runner: Runner) -> None
     assert 1 <= len(started) <= 3  # those that ran when it was asked
 
 
+def test_a_stop_file_that_is_there_already_is_spoken_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "STOP"
+    with Stop(file=file):
+        assert not caplog.text
+    file.touch()
+    with Stop(file=file) as stop:
+        assert not stop.asked
+        assert f"{file} is there already" in caplog.text
+
+
 def test_tasks_that_do_not_end_in_time_are_dropped(ray_runner: RayRunner, tmp_path: Path) -> None:
     stop, began = Stop(grace=2.0), time.monotonic()
 

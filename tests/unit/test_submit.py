@@ -218,7 +218,7 @@ def test_slurms_refusal_is_passed_on(
     slurm.tell(refuse="array.sh")
     assert submit(*words) == ExitCode.CONFIG
     said = capsys.readouterr().err
-    assert "Invalid account" in said
+    assert "\nsbatch: error: Batch job submission failed: Invalid account" in said
     assert "scancel" not in said
     slurm.tell(refuse="merge.sh")
     assert submit(*words) == ExitCode.CONFIG
@@ -237,6 +237,29 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "file").write_text("")
     assert submit("demo", "--out", str(tmp_path / "file"), "--site", "generic") == ExitCode.CONFIG
     assert "--out" in capsys.readouterr().err
+
+
+def test_a_folder_that_sbatch_would_read_otherwise_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("has blank", "100%"):
+        words = ("demo", "--out", str(tmp_path / name), "--site", "generic", "--dry-run")
+        assert submit(*words) == ExitCode.CONFIG
+        assert "viamachinae: --out " in capsys.readouterr().err
+
+
+def test_submit_says_why_there_are_fewer_groups_and_what_of_a_node_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("demo", "--out", str(tmp_path / "scan"), "--site", "generic", "--dry-run")
+    assert submit(*words, "--nodes", "16", "--gpu") == ExitCode.COMPLETE
+    said = capsys.readouterr().out
+    assert "2 patches in 2 groups (there are fewer patches than --nodes 16)" in said
+    assert "1 GPU of each node" in said
+    assert submit(*words, "--nodes", "2") == ExitCode.COMPLETE
+    said = capsys.readouterr().out
+    assert "2 patches in 2 groups, each" in said
+    assert "GPU" not in said
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,7 @@ def shown_log() -> Iterator[None]:
         handler.setLevel(logging.WARNING)  # the live lines show the rest
     else:
         handler = logging.StreamHandler()
+        handler.setLevel(logging.INFO)  # the file in the folder has the details
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("viamachinae")
     logger.addHandler(handler)

@@ -49,7 +49,12 @@ def retry(
         list[str] | None, typer.Option(metavar="PATTERN", help="Only tasks like this; repeatable.")
     ] = None,
 ) -> None:
-    """Clear tasks that failed, or results that cannot be trusted, for another run."""
+    """Clear tasks that failed, or results that cannot be trusted, for another run.
+
+    A run tries failed tasks again in any case, after all others of their stage: cleared ones come in their
+    turn. Damaged results that `verify` has withdrawn need no more than a run; two different results of one
+    task need this.
+    """
     from viamachinae.cli import upkeep
 
     upkeep.retry(folder, state.upper(), only or ())

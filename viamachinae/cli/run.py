@@ -13,7 +13,9 @@ from rich.console import Console
 
 from viamachinae.cli.commands import candidates_table, shown_log
 from viamachinae.cli.supervise import BEGAN
+from viamachinae.cli.words import counted
 from viamachinae.config.settings import Settings
+from viamachinae.errors import ConfigError
 
 if TYPE_CHECKING:
     from viamachinae.scan.changes import Changes
@@ -30,6 +32,7 @@ def options_of(
     stop_file: Path | None = None,
     until: str | None = None,
     group: str | None = None,
+    grace: float = 0.0,
 ) -> RunOptions:
     """Return what the command line says about a run.
 
@@ -48,16 +51,30 @@ def options_of(
         agree=accept if yes else _asked,
         offline=offline,
         stop_file=stop_file,
-        end=None if until is None else end_of(until, began=float(os.environ.get(BEGAN, time.time()))),
+        end=None if until is None else end_of(until, began=_began(), grace=grace),
         group=None if group is None else Group.parse(group),
     )
 
 
+def _began() -> float:
+    """Return when the command was given (Unix time), also for a run that was started again since."""
+    return float(os.environ.get(BEGAN, time.time()))
+
+
 def _asked(changes: Changes) -> bool:
-    """Ask in a terminal whether finished tasks may be made anew; nobody is there to ask in a batch job."""
+    """Ask in a terminal whether finished tasks may be made anew; nobody is there to ask in a batch job.
+
+    Raises
+    ------
+    ConfigError
+        The answer was no.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    return typer.confirm(f"{changes}. Go on?", default=False, err=True)
+    if not typer.confirm(f"{changes}. Go on?", default=False, err=True):
+        msg = "nothing was changed"
+        raise ConfigError(msg)
+    return True
 
 
 def search(
@@ -79,7 +96,7 @@ def run(settings: Settings, out: Path, options: RunOptions) -> None:
     if result.group is not None:
         n = result.done_before.get("fragments", 0) + result.done_now.get("fragments", 0)
         found = (
-            f"{n} patch{'es' * (n != 1)} searched up to their fragments"
+            f"{n} patch{'es' * (n != 1)} searched up to the fragments"
             if n
             else f"nothing to do, there are fewer patches than {result.group.of} groups"
         )
@@ -101,4 +118,5 @@ def fetch(settings: Settings, out: Path, options: RunOptions) -> None:
     print(f"stars of {n_patches} patch{'es' * (n_patches != 1)} in {out}")
     if settings.stars.downloads:
         cells = next(state for state in status(out) if state.stage == "cells")
-        print(f"{cells.done} cells downloaded: {cells.rows:,} rows, {(cells.bytes or 0) / 1e6:.1f} MB")
+        brought = f"{cells.rows:,} rows, {(cells.bytes or 0) / 1e6:.1f} MB"
+        print(f"{counted(cells.done, 'cell')} downloaded: {brought}")

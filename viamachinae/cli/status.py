@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from viamachinae.cli.plan import duration
+from viamachinae.cli.words import run_again
 from viamachinae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,12 +30,18 @@ def status(folder: Path, map_file: Path | None = None, *, as_json: bool = False)
     Raises
     ------
     ConfigError
-        The folder holds no scan, or the map cannot be written.
+        The folder holds no scan and none was submitted for it, or the map cannot be written.
     DataError
         A map was asked for before the patches were laid out.
     """
+    from viamachinae.scan.batch.submit import submitted_jobs
     from viamachinae.scan.status import scan_status
 
+    jobs = submitted_jobs(folder)
+    if jobs and map_file is None and not (folder / "scan.toml").exists():
+        waiting = {"folder": str(folder), "jobs": jobs, "stages": []}
+        print(json.dumps(waiting, indent=1) if as_json else _submitted(folder, jobs))
+        return
     found = scan_status(folder)
     if map_file is not None:
         _draw(folder, found, map_file)
@@ -43,15 +50,27 @@ def status(folder: Path, map_file: Path | None = None, *, as_json: bool = False)
         return
     console = Console()
     console.print(_stages(folder, found))
-    for line in (*_pace(found), *_patches(found), *_troubles(found)):
+    drawn = [] if map_file is None else [f"wrote {map_file}"]
+    then = _then(folder, found, submitted=bool(jobs))
+    for line in (*_pace(found), *_patches(found), *_troubles(found), *drawn, *then):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _submitted(folder: Path, jobs: list[str]) -> str:
+    """Say that a scan was submitted, and that no job has come to begin it."""
+    numbers = ",".join(jobs)
+    if any((folder / "slurm").glob("*.out")):
+        return (
+            f"{folder}: submitted (squeue --jobs {numbers}), not begun; its jobs wrote {folder}/slurm/*.out"
+        )
+    return f"{folder}: submitted, and no job has started yet (squeue --jobs {numbers})"
 
 
 def _stages(folder: Path, found: ScanStatus) -> Table:
     table = Table(title=str(folder), title_justify="left", box=SIMPLE_HEAD)
     shown = [state for state in _states() if any(stage.states[state] for stage in found.stages)]
     downloads = any(stage.bytes is not None for stage in found.stages)
-    headings = ["stage", "done", "of", *(state.lower() for state in shown), "time"]
+    headings = ["stage", "done", "of", *(state.lower() for state in shown), "core time"]
     for heading in (*headings, "rows", "MB") if downloads else headings:
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in found.stages:
@@ -72,7 +91,7 @@ def _states() -> list[str]:
 
 def _pace(found: ScanStatus) -> list[str]:
     if found.core_seconds_left is None:
-        left = "time left: not known before every stage with tasks left has done one"
+        left = "time left: not known while a stage with tasks left has done none"
     elif not found.core_seconds_left:
         return []
     else:
@@ -81,6 +100,16 @@ def _pace(found: ScanStatus) -> list[str]:
         left += f", {duration(found.seconds_left)} with the {found.workers} at work"
     pace = f"; {found.rate:.3g} tasks an hour now" if found.rate else ""
     return [left + pace]
+
+
+def _then(folder: Path, found: ScanStatus, *, submitted: bool) -> list[str]:
+    """Say how an unfinished scan goes on that nobody is known to work on."""
+    # Cells are wanted by stars alone.
+    left = any(s.total is None or s.done < s.total for s in found.stages if s.stage != "cells")
+    if found.workers or not left:
+        return []
+    unless = "unless its jobs wait in the queue (squeue --me), " if submitted else ""
+    return [f"no process is known to be at work; {unless}go on with: {run_again(folder)}"]
 
 
 def _patches(found: ScanStatus) -> list[str]:
@@ -106,7 +135,7 @@ def _troubles(found: ScanStatus) -> list[str]:
         first = failure.error.partition("\n")[0]
         lines.append(f"FAILED {name}, try {failure.body.get('attempt', '?')}: {first}")
     lines += _more(len(found.failures), "failures")
-    lines += [f"SUSPECT {suspect.id}: {suspect.why}" for suspect in found.suspects[:_SHOWN]]
+    lines += [f"SUSPECT {suspect.said}" for suspect in found.suspects[:_SHOWN]]
     return lines + _more(len(found.suspects), "suspects")
 
 

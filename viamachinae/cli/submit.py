@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from viamachinae.cli.words import counted
 from viamachinae.config.settings import Settings
 from viamachinae.errors import ConfigError, DataError, ViaMachinaeError
 from viamachinae.scan.batch.request import Request, job_of
@@ -59,6 +60,9 @@ def submit(settings: Settings, out: Path, site: str, request: Request, *, dry_ru
     submission = prepare(settings, out, job)
     print(f"wrote {', '.join(script.name for script in submission.scripts)} in {submission.folder}")
     print(_shape(submission, request))
+    if request.gpu:
+        asked = counted(job.node.gpus, "GPU")
+        print(f"{asked} of each node, as the file of the cluster says (gpus in [gpu]; --site takes your own)")
     if dry_run:
         print("nothing is submitted; by hand:")
         for i, script in enumerate(submission.scripts):
@@ -90,6 +94,8 @@ def _hindrances(settings: Settings, out: Path, *, yes: bool) -> Iterator[ViaMach
 def _shape(submission: Submission, request: Request) -> str:
     patches = f"{submission.patches} patch{'es' * (submission.patches != 1)}"
     if not submission.groups:
-        return f"{patches} on {request.nodes} node{'s' * (request.nodes != 1)} with one Ray"
-    groups = f"{submission.groups} group{'s' * (submission.groups != 1)}"
+        return f"{patches} on {counted(request.nodes, 'node')} with one Ray"
+    groups = counted(submission.groups, "group")
+    if submission.groups < request.nodes:
+        groups += f" (there are fewer patches than --nodes {request.nodes})"
     return f"{patches} in {groups}, each on a node of its own; then one job that merges them"

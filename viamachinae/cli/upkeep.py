@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viamachinae.cli.plan import size
+from viamachinae.cli.words import counted, listed, run_again
 from viamachinae.errors import ConfigError, DataError, ResumeError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["clean", "merge", "pack", "retry", "verify"]
 
-#: Names that are printed of a list.
-_SHOWN = 10
 #: Files between two lines of progress.
 _EVERY = 2000
 
@@ -27,36 +26,60 @@ def verify(path: Path, *, dry_run: bool = False) -> None:
 
     Raises
     ------
+    ConfigError
+        It is neither the one nor the other.
     DataError
         Something is damaged or suspect.
     ResumeError
-        Results are not there that a run makes.
+        Results are not there that a run makes, or the file system does not answer.
     """
     if path.is_file():
-        from viamachinae.scan.pack import check_archive
-
-        packed = check_archive(path)
-        print(f"{path}: {packed.files} files, {size(packed.bytes)}, all as they were published")
+        _verify_archive(path)
         return
     from viamachinae.scan.verify import verify as verify_folder
 
     verdict = verify_folder(path, dry_run=dry_run, heard=_heard)
-    print(f"{path}: read {verdict.files} files, {size(verdict.bytes)}")
+    print(f"{path}: read {counted(verdict.files, 'file')}, {size(verdict.bytes)}")
     for line in _findings(verdict, dry_run):
         print(line)
-    redone = f"`viamachinae run` makes {len(verdict.redo)} results anew"
     if not verdict.sound:
-        withdrawn = "" if dry_run else "; the damaged ones are withdrawn, with copies in suspects/"
-        again = f"; {redone}" if verdict.redo else ""
-        msg = f"{path}: not all is as it was published{withdrawn}{again}" + (
-            "; `viamachinae retry SUSPECT` settles the suspects" if verdict.suspects else ""
-        )
+        msg = f"{path}: not all is as it was published; {_remedy(path, verdict, dry_run=dry_run)}"
         raise DataError(msg)
+    if verdict.unanswered:
+        msg = f"{path}: the file system does not answer; run the same command again"
+        raise ResumeError(msg)
     if verdict.redo or verdict.undone:
-        missing = len({*verdict.redo, *verdict.undone})
-        msg = f"{path}: sound, but not complete: `viamachinae run` makes {missing} results, and what follows"
+        missing = counted(len({*verdict.redo, *verdict.undone}), "result")
+        msg = f"{path}: sound, but not complete: {missing} to make, and what follows; {_next(path)}"
         raise ResumeError(msg)
     print("every file that is needed is there, and as it was published")
+
+
+def _verify_archive(path: Path) -> None:
+    from viamachinae.scan.pack import ENDING, check_archive
+
+    if not path.name.endswith(ENDING):
+        msg = f"{path}: neither the folder of a scan nor an archive of one ({ENDING}); name one of them"
+        raise ConfigError(msg)
+    packed = check_archive(path)
+    print(f"{path}: {counted(packed.files, 'file')}, {size(packed.bytes)}, all as they were published")
+
+
+def _remedy(path: Path, verdict: Verdict, *, dry_run: bool) -> str:
+    """Say what was done about what is damaged, and what is to be typed next."""
+    made = {*verdict.redo, *verdict.undone}
+    lasting = [s for s in verdict.suspects if s.kind != "damaged" or s.id not in made]
+    done = []
+    if verdict.damaged and not dry_run:
+        done.append(f"withdrawn, copied to suspects/: {counted(len(verdict.damaged), 'damaged file')}")
+    if lasting:
+        retried = shlex.join(["viamachinae", "retry", str(path), "SUSPECT"])
+        done.append(f"to settle the suspects: {retried}")
+    return "; ".join([*done, _next(path)])
+
+
+def _next(path: Path) -> str:
+    return f"next: {run_again(path)}"
 
 
 def retry(folder: Path, state: str, patterns: Sequence[str]) -> None:
@@ -64,7 +87,11 @@ def retry(folder: Path, state: str, patterns: Sequence[str]) -> None:
     from viamachinae.scan.retry import retry as clear
 
     cleared = clear(folder, state, patterns)
-    for line in _listed(f"{len(cleared)} tasks cleared; run the scan again", cleared):
+    if not cleared:
+        alike = f" like {' or '.join(map(repr, patterns))}" if patterns else ""
+        print(f"no task{alike} is {state}: nothing to clear")
+        return
+    for line in listed(f"{counted(len(cleared), 'task')} cleared; {_next(folder)}", cleared):
         print(line)
 
 
@@ -90,7 +117,11 @@ def clean(folder: Path, *, all_hosts: bool, dry_run: bool, yes: bool) -> None:
             raise ConfigError(msg)
     cleaned = delete(folder, all_hosts=all_hosts, dry_run=dry_run)
     verb = "would be deleted" if dry_run else "deleted"
-    for line in _listed(f"{len(cleaned.paths)} leftovers {verb}, {size(cleaned.bytes)}", cleaned.paths):
+    if not cleaned.paths:
+        print("no leftovers: nothing to delete")
+        return
+    leftovers = counted(len(cleaned.paths), "leftover")
+    for line in listed(f"{leftovers} {verb}, {size(cleaned.bytes)}", cleaned.paths):
         print(line)
 
 
@@ -102,7 +133,7 @@ def pack(folder: Path, to: Path | None, extra: Sequence[str], *, replace: bool =
     named = to or folder.resolve().with_name(folder.resolve().name + ENDING)
     packed = write(folder, named, extra, replace=replace)
     small = size(packed.path.stat().st_size)
-    print(f"wrote {packed.path}: {packed.files} files, {size(packed.bytes)}, packed {small}")
+    print(f"wrote {packed.path}: {counted(packed.files, 'file')}, {size(packed.bytes)}, packed {small}")
     print(f"unpack it with: mkdir FOLDER && tar --zstd -xf {shlex.quote(str(packed.path))} -C FOLDER")
 
 
@@ -114,17 +145,18 @@ def merge(folders: Sequence[Path], out: Path, scan: str | None) -> None:
     merged = bring(folders, out, None if scan is None else settings_of(scan))
     for stage, n in merged.tasks.items():
         print(f"{stage}: {n} taken")
-    print(f"{out}: {merged.linked} files linked, {merged.copied} copied, {merged.twice} tasks were there")
+    there = f"{counted(merged.twice, 'task')} {'was' if merged.twice == 1 else 'were'} there already"
+    print(f"{out}: {counted(merged.linked, 'file')} linked, {merged.copied} copied, {there}")
     for folder, n in merged.left.items():
         print(
-            f"{folder}: {n} results were not taken: of other settings or of another version of viamachinae, "
-            f"or missing; `viamachinae run {folder / 'scan.toml'} --out {folder}` makes them anew"
+            f"{folder}: not taken: {counted(n, 'result')} of other settings or of another version of "
+            f"viamachinae, or missing; to make them anew: {run_again(folder)}"
         )
     if merged.different:
         title = f"{len(merged.different)} suspect: results of the folders differ, and the first ones stand"
-        for line in _listed(title, merged.different):
+        for line in listed(title, merged.different):
             print(line)
-    print(f"finish it with: viamachinae run {out / 'scan.toml'} --out {out}")
+    print(f"finish it with: {run_again(out)}")
 
 
 def _heard(files: int, n_bytes: int) -> None:
@@ -133,25 +165,20 @@ def _heard(files: int, n_bytes: int) -> None:
 
 
 def _findings(verdict: Verdict, dry_run: bool) -> list[str]:
-    again = "needed, would be withdrawn" if dry_run else "withdrawn, the next run makes them anew"
+    again = "needed, would be withdrawn" if dry_run else "withdrawn, made anew by the next run"
     found = {
         "damaged": verdict.damaged,
         "receipts unreadable": verdict.unreadable,
         "vanished": verdict.vanished,
+        "could not be read: look at the file system; one that never can is made anew once it is deleted": (
+            verdict.unanswered
+        ),
         again: verdict.redo,
         "gone and not needed: what was made from them stays": verdict.gone,
-        "tasks have no result: not done yet, or their receipts vanished": verdict.undone,
-        "suspect": [f"{suspect.id}: {suspect.why}" for suspect in verdict.suspects],
+        "without a result: not done yet, or the receipt vanished": verdict.undone,
+        "suspect": [suspect.said for suspect in verdict.suspects],
     }
-    lines = [
-        line for what, names in found.items() if names for line in _listed(f"{len(names)} {what}", names)
-    ]
+    lines = [line for what, names in found.items() if names for line in listed(f"{len(names)} {what}", names)]
     if verdict.left:
-        lines.append(f"{verdict.left} results of other settings, not read")
+        lines.append(f"{counted(verdict.left, 'result')} of other settings, not read")
     return lines
-
-
-def _listed(title: str, names: Sequence[str]) -> list[str]:
-    """Return a title and the first names."""
-    more = [f"  and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
-    return [title, *(f"  {name}" for name in names[:_SHOWN]), *more]

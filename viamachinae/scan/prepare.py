@@ -115,7 +115,7 @@ def _compare(
         return
     if not agree(found):
         msg = (
-            f"{found}. Nothing was changed: say --yes to go on like this (`viamachinae run`), give another "
+            f"{found}. Nothing was changed: add --yes to go on like this, give another "
             "--out folder, or take the old settings again"
         )
         raise ConfigError(msg)
