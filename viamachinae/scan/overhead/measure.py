@@ -43,6 +43,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,7 @@ import numpy as np
 import pandas as pd
 
 from viamachinae.errors import TaskError
+from viamachinae.scan.leftovers import end_all
 from viamachinae.scan.overhead.commands import time_commands
 from viamachinae.scan.overhead.folder import busy
 from viamachinae.scan.overhead.job import ROUNDS_A_SECOND
@@ -69,6 +71,8 @@ _JOB = "viamachinae.scan.overhead.job"
 _WORK_TASKS, _WORK_ROUNDS, _WAIT = 40, ROUNDS_A_SECOND // 2, 0.2
 #: The victim's tasks, and how many of them are done when it is killed.
 _VICTIM_TASKS, _VICTIM_ROUNDS, _VICTIM_DONE = 40, ROUNDS_A_SECOND // 2, 6
+#: Set for the victim and what it starts.
+_VICTIM = "VIAMACHINAE_VICTIM"
 _PATIENCE = 300.0
 
 Result = dict[str, Any]
@@ -181,10 +185,14 @@ def _bare(n: int, rounds: int, workers: int) -> float:
 def _killed(options: Options, out: Path) -> Result:
     """Kill a driver in the middle of its score tasks, start the same command, and wait for its first."""
     command = _command(_VICTIM_TASKS, rounds=_VICTIM_ROUNDS, workers=options.workers, out=out)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as victim:  # noqa: S603
+    mark, silent = secrets.token_hex(16), subprocess.DEVNULL
+    environment = {**os.environ, _VICTIM: mark}
+    with subprocess.Popen(command, stdout=silent, stderr=silent, env=environment) as victim:  # noqa: S603
         _wait_for(out, _VICTIM_DONE)
         victim.kill()
         began = time.monotonic()
+        # As whoever supervises a run does: workers would publish for a while, which is no new work.
+        end_all(f"{_VICTIM}={mark}")
     kept = _receipts(out)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as again:  # noqa: S603
         _wait_for(out, len(kept) + 1)
