@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from fake_scan import NAMES, STAGES, run, settings
 
-from viamachinae.cli.words import counted, listed, run_again
+from viamachinae.cli.words import counted, listed
 from viamachinae.errors import ResumeError
 from viamachinae.scan.log import tell_of
 from viamachinae.scan.merge import merge
 from viamachinae.scan.options import RunOptions
+from viamachinae.scan.results import run_again
 from viamachinae.scan.status import scan_status
 from viamachinae.scan.store import Store
 from viamachinae.scan.task import Products, Task

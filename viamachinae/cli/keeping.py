@@ -51,9 +51,7 @@ def retry(
 ) -> None:
     """Clear tasks that failed, or results that cannot be trusted, for another run.
 
-    A run tries failed tasks again in any case, after all others of their stage: cleared ones come in their
-    turn. Damaged results that `verify` has withdrawn need no more than a run; two different results of one
-    task need this.
+    A run tries failed tasks again anyway; two different results of one task need this.
     """
     from viamachinae.cli import upkeep
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from viamachinae.cli.plan import duration
-from viamachinae.cli.words import run_again
 from viamachinae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,6 +103,8 @@ def _pace(found: ScanStatus) -> list[str]:
 
 def _then(folder: Path, found: ScanStatus, *, submitted: bool) -> list[str]:
     """Say how an unfinished scan goes on that nobody is known to work on."""
+    from viamachinae.scan.results import run_again
+
     # Cells are wanted by stars alone.
     left = any(s.total is None or s.done < s.total for s in found.stages if s.stage != "cells")
     if found.workers or not left:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viamachinae.cli.plan import size
-from viamachinae.cli.words import counted, listed, run_again
+from viamachinae.cli.words import counted, listed
 from viamachinae.errors import ConfigError, DataError, ResumeError
+from viamachinae.scan.results import run_again
 
 if TYPE_CHECKING:
     from viamachinae.scan.verify import Verdict

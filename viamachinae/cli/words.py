@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-__all__ = ["counted", "listed", "run_again"]
+__all__ = ["counted", "listed"]
 
 #: Names that are printed of a list.
 _SHOWN = 10
@@ -21,8 +19,3 @@ def listed(title: str, names: Sequence[str]) -> list[str]:
     """Return a title and the first names, a line each."""
     more = [f"  and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return [title, *(f"  {name}" for name in names[:_SHOWN]), *more]
-
-
-def run_again(folder: Path) -> str:
-    """Return the command that goes on with the scan in a folder, as it is typed."""
-    return shlex.join(["viamachinae", "run", str(folder / "scan.toml"), "--out", str(folder)])

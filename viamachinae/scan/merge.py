@@ -15,7 +15,7 @@ from viamachinae.config.toml import dump
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.scan.ledger import read_ledger
 from viamachinae.scan.receipt import Receipt
-from viamachinae.scan.results import read_settings
+from viamachinae.scan.results import read_settings, run_again
 from viamachinae.scan.standing import standings
 from viamachinae.scan.store import Store
 from viamachinae.scan.suspects import compare_twice
@@ -172,7 +172,7 @@ def _transfer(source: Store, store: Store, receipt: Receipt, merged: Merged) -> 
             if file.sha256 != receipt.outputs[relative]["sha256"]:
                 msg = (
                     f"{source.root / relative}: not as it was published; `viamachinae verify {source.root}` "
-                    "and `viamachinae run` mend it, then merge again"
+                    f"and `{run_again(source.root)}` mend it, then merge again"
                 )
                 raise DataError(msg)
         store.withdraw(receipt.ref)

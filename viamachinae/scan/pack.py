@@ -24,7 +24,7 @@ import pyarrow as pa
 from viamachinae.errors import ConfigError, DataError
 from viamachinae.scan.ledger import read_ledger
 from viamachinae.scan.receipt import Receipt, receipt_text
-from viamachinae.scan.results import finished
+from viamachinae.scan.results import finished, run_again
 from viamachinae.scan.standing import standings
 from viamachinae.scan.terms import TERMS
 from viamachinae.schema.publish import file_sha256, place
@@ -86,10 +86,7 @@ def pack(out: Path, to: Path, extra: Sequence[str] = (), *, replace: bool = Fals
     ledger = read_ledger(out, index=False)
     found = standings(scan.store, scan.settings, files=False, ledger=ledger)
     if not found[-1].complete:
-        msg = (
-            f"{out}: the report is not that of the candidates; finish it: "
-            f"viamachinae run {out / 'scan.toml'} --out {out}"
-        )
+        msg = f"{out}: the report is not that of the candidates; finish the scan: {run_again(out)}"
         raise DataError(msg)
     held = {standing.stage: standing.receipts for standing in found}
     # Results of patches or settings that the scan has no more stay behind, whatever became of them.
@@ -167,7 +164,7 @@ def _files(out: Path, held: Mapping[str, Mapping[str, Receipt]], stages: Sequenc
                 if not _same(out / relative, str(entry["sha256"])):
                     msg = (
                         f"{out / relative}: missing, or not as it was published; look with "
-                        f"`viamachinae verify {out}`, finish with `viamachinae run`, and pack again"
+                        f"`viamachinae verify {out}`, finish with `{run_again(out)}`, and pack again"
                     )
                     raise DataError(msg)
                 found[relative] = _Member(str(entry["sha256"]), int(entry["size"]))

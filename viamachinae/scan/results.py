@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from viamachinae.scan.store import Store
 from viamachinae.scan.task import Task, TaskRef
 from viamachinae.schema import MASKS, MEMBERS, PATCHES, STREAMS, TRACKS
 
-__all__ = ["FinishedScan", "finished", "read_settings", "release_of"]
+__all__ = ["FinishedScan", "finished", "read_settings", "release_of", "run_again"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def read_settings(out: Path) -> Settings:
     return parse(text, source=str(path), folder=None)
 
 
+def run_again(out: Path) -> str:
+    """Return the command that goes on with the scan in a folder, as it is typed."""
+    return shlex.join(["viamachinae", "run", str(out / "scan.toml"), "--out", str(out)])
+
+
 def finished(out: Path) -> FinishedScan:
     """Return a scan folder whose candidates are there, made with the settings that lie beside them.
 
@@ -104,7 +110,7 @@ def finished(out: Path) -> FinishedScan:
     settings, store = read_settings(out), Store(out)
     receipt = store.receipt(TaskRef("streams", SKY, ""))
     if receipt is None:
-        msg = f"{out}: the scan has no candidates yet; finish it with the same `viamachinae run` command"
+        msg = f"{out}: the scan has no candidates yet; finish it: {run_again(out)}"
         raise DataError(msg)
     task = plan.task(settings, "streams", SKY, receipt.inputs, receipt.body["work"])
     earlier = standings(store, settings, files=False)[: STAGES.index("report")]
@@ -114,7 +120,7 @@ def finished(out: Path) -> FinishedScan:
             f"{out}: the candidates do not belong to the settings in scan.toml and this version of "
             "viamachinae, or one of their files is missing (stages to bring up to date: "
             f"{', '.join(behind or ['streams'])}); "
-            "bring the scan up to date with `viamachinae run`"
+            f"bring the scan up to date: {run_again(out)}"
         )
         raise DataError(msg)
     return FinishedScan(store, settings, task)
