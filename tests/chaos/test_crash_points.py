@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from chaos_scan import Fault, assert_same_catalogue, catalogue, command, settings, undo_behind
 from crash_points import AFTERWARDS, DAMAGED, TASK, TURN, Place, Trap
-from processes import Run, until
 from test_files import flipped
 from test_kills import scratch  # noqa: F401  a fixture
+from victims import Run, until
 
 from viamachinae.errors import ExitCode
 from viamachinae.scan.drive import run_scan

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chaos_scan import Fault, undo_behind
-from processes import Run, until
+from victims import Run, until
 
 from viamachinae.errors import ExitCode
 from viamachinae.scan.sections import STAGES
