@@ -89,7 +89,7 @@ AFTERWARDS: Mapping[str, Mapping[str, Place]] = {
 #: The driver is lost, and then the process above it, just before it starts another one.
 TURN = (
     Place("viamachinae.scan.drive", "_rounds", "before"),
-    Place("viamachinae.cli.supervise", "_once", "after"),
+    Place("viamachinae.cli.supervise", "_Signals.run", "after"),
 )
 
 
