@@ -237,3 +237,14 @@ def test_a_run_with_other_tables_publishes_nothing_beside_another(tmp_path: Path
     require_terms(ours, tmp_path, "patches")
     with pytest.raises(ConfigError, match="other settings or stars"):
         require_terms(ours, tmp_path, "lines")
+
+
+def test_a_flipped_bit_in_what_was_agreed_to_asks_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "scan"
+    run(out)
+    text = (out / TERMS).read_text()
+    digest = Terms.of(settings()).stages["trunk"][1]
+    (out / TERMS).write_text(text.replace(digest, "0" + digest[1:] if digest[0] != "0" else "1" + digest[1:]))
+    assert Terms.read(out) is None
+    assert not run(out, options=STRICT)
+    assert Terms.read(out) == Terms.of(settings())

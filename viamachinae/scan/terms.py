@@ -16,7 +16,9 @@ from typing import Self
 from viamachinae.config.settings import Settings
 from viamachinae.errors import ConfigError
 from viamachinae.scan.masking import all_masks_key
+from viamachinae.scan.receipt import ABSENT
 from viamachinae.scan.sections import STAGES, VERSIONS, settings_hash
+from viamachinae.scan.task import fingerprint
 from viamachinae.schema.publish import atomic_text
 
 __all__ = ["TERMS", "Terms", "require_terms"]
@@ -58,21 +60,26 @@ class Terms:
 
     @classmethod
     def read(cls, out: Path) -> Self | None:
-        """Return those of a folder; ``None`` where there are none, or they cannot be read."""
+        """Return those of a folder; ``None`` where there are none, or they are damaged."""
         try:
             body = json.loads((out / TERMS).read_bytes())
             stages = {str(name): (int(v), str(digest)) for name, (v, digest) in body["stages"].items()}
             found = cls(stages, int(body["group_size"]), str(body["masks"]), str(body["tables"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (*ABSENT, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return found if stages.keys() == set(STAGES) else None
+        return found if body.get("seal") == found._seal() and stages.keys() == set(STAGES) else None
 
     def keep(self, out: Path) -> None:
         """Write them into a folder, unless they stand there; tables that are not known stay as they were."""
         found = Terms.read(out)
         terms = replace(self, tables=found.tables) if found is not None and not self.tables else self
         if found != terms:
-            atomic_text(out / TERMS, json.dumps(asdict(terms), indent=1) + "\n")
+            body = {**asdict(terms), "seal": terms._seal()}
+            atomic_text(out / TERMS, json.dumps(body, indent=1) + "\n")
+
+    def _seal(self) -> str:
+        """Return a hash of all that they say: a flipped bit would look like another agreement."""
+        return fingerprint(asdict(self))
 
     def agree(self, other: Terms, stage: str = STAGES[-1]) -> bool:
         """Say whether the results of a stage are alike under both, as far as their tables are known."""
