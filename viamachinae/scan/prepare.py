@@ -105,11 +105,11 @@ def _compare(
     """Say what changed since the folder was last run, and whether that may be."""
     before = _before(store.root)
     same = before is None or _content(before) == _content(settings)
-    if same and agreed(settings, store, tables):
+    standing = agreed(settings, store, tables)
+    if same and standing:
         return
     found = changes(store, before, settings, tables)
-    ending = found.at_work and not agreed(settings, store, tables)
-    if not found.redone and not ending:
+    if not found.redone and (standing or not found.at_work):
         if found.settings or found.files:
             logger.info("%s", found)
         return
