@@ -47,7 +47,7 @@ class Books:
         wanted = {ref.id: ref.key for receipt in receipts for ref in receipt.inputs} if presume else {}
         presumed = {name: key for name, key in wanted.items() if name not in there}
         self.ledger = ledger
-        self.found = standings(store, settings, files=False, ledger=ledger, presumed=presumed)
+        self.found = standings(store, settings, ledger=ledger, presumed=presumed)
         self.holding = {r.ref.id: r for standing in self.found for r in standing.receipts.values()}
         self.holding |= {r.ref.id: r for r in ledger.of("calibration").values()}
         self.vanished: set[str] = set()

@@ -143,7 +143,7 @@ def _begin(out: Path, settings: Settings) -> None:
 def _take(source: Store, store: Store, merged: Merged) -> None:
     ledger = read_ledger(source.root, index=False)
     left = sum(len(ledger.of(stage)) for stage in _KEPT)
-    for standing in standings(source, read_settings(source.root), files=False, ledger=ledger):
+    for standing in standings(source, read_settings(source.root), ledger=ledger):
         if standing.stage not in _KEPT:
             continue
         for receipt in standing.receipts.values():

@@ -84,7 +84,7 @@ def pack(out: Path, to: Path, extra: Sequence[str] = (), *, replace: bool = Fals
     _check_asked(to, extra, replace=replace)
     scan = finished(out)
     ledger = read_ledger(out, index=False)
-    found = standings(scan.store, scan.settings, files=False, ledger=ledger)
+    found = standings(scan.store, scan.settings, ledger=ledger)
     if not found[-1].complete:
         msg = f"{out}: the report is not that of the candidates; finish the scan: {run_again(out)}"
         raise DataError(msg)

@@ -113,7 +113,7 @@ def finished(out: Path) -> FinishedScan:
         msg = f"{out}: the scan has no candidates yet; finish it: {run_again(out)}"
         raise DataError(msg)
     task = plan.task(settings, "streams", SKY, receipt.inputs, receipt.body["work"])
-    earlier = standings(store, settings, files=False)[: STAGES.index("report")]
+    earlier = standings(store, settings)[: STAGES.index("report")]
     behind = [standing.stage for standing in earlier if not standing.complete]
     if behind or not store.done(task):
         msg = (

@@ -18,8 +18,6 @@ from viamachinae.schema import PATCHES
 
 __all__ = ["Standing", "holds", "standings"]
 
-#: Its tables may be deleted when the stars that they were made for are there.
-_PASSING = "cells"
 _SKY_STAGES = ("patches", "streams", "report")
 
 
@@ -57,15 +55,14 @@ def standings(
     store: Store,
     settings: Settings,
     *,
-    files: bool = True,
     ledger: Ledger | None = None,
     presumed: Mapping[str, str] | None = None,
 ) -> list[Standing]:
     """Return where every stage stands, in the order in which they run.
 
-    A task counts when a receipt vouches for it under ``settings``, its outputs
-    have their sizes, and the same holds for all its inputs. Tables of stars
-    outside the folder are not looked at.
+    A task counts when a receipt vouches for it under ``settings``, and the same
+    holds for all its inputs. Its files may be gone, and tables of stars outside
+    the folder are not looked at: :class:`~viamachinae.scan.books.Books` looks for the files.
 
     Parameters
     ----------
@@ -73,16 +70,13 @@ def standings(
         The scan folder.
     settings : Settings
         The scan.
-    files : bool
-        Whether outputs must be there; else receipts alone count, so that large
-        tables which no later step reads may be gone.
     ledger : Ledger, optional
         Its receipts; by default each is read from its own file.
     presumed : mapping, optional
         Id -> key of tasks that have no receipt, and whose results will stand when they are made anew.
     """
     ledger = read_ledger(store.root, index=False) if ledger is None else ledger
-    reader = _Reader(store, settings, ledger, files)
+    reader = _Reader(store, settings, ledger)
     reader.valid |= presumed or {}
     return reader.read()
 
@@ -118,8 +112,8 @@ def _masked_alike(settings: Settings, stage: str, work: Mapping[str, Any]) -> bo
 class _Reader:
     """Goes through the stages; what stands is the ground of the next stage."""
 
-    def __init__(self, store: Store, settings: Settings, ledger: Ledger, files: bool) -> None:
-        self.store, self.settings, self.ledger, self.files = store, settings, ledger, files
+    def __init__(self, store: Store, settings: Settings, ledger: Ledger) -> None:
+        self.store, self.settings, self.ledger = store, settings, ledger
         self.receipts: dict[str, dict[str, Receipt]] = {}
         self.valid = {f"calibration/{n}": r.key for n, r in ledger.of("calibration").items()}
         self.damaged: set[str] = set()
@@ -132,7 +126,6 @@ class _Reader:
                 name: receipt
                 for name, receipt in self.ledger.of(stage).items()
                 if holds(self.settings, receipt.body, self.valid)
-                and (not self.files or stage == _PASSING or self.ledger.stands(receipt))
             }
             self.receipts[stage] = receipts
             names, known = self._names(stage)
